@@ -203,7 +203,7 @@ async fn pause_changes(
     if !opened {
         let known = pauses::read(client, installation, kind).await?;
         let known = known.map(|pause| pause.sentence()).unwrap_or_default();
-        report(&format!("paused already: {known}"));
+        report(&format!("already paused: {known}"));
         return Ok(());
     }
     report(match kind {

@@ -1,6 +1,6 @@
 //! Rebuilds the demand from recorded minutes, served and throttled.
 //!
-//! A namespace's served actions are bounded by its limit, so the demand of throttled minutes is rebuilt as
+//! A namespace's served actions are bounded by its limit, so the demand of throttled minutes is reconstructed as
 //! described in the policy's specification (*Demand of a minute*). The busiest ten seconds are not recorded;
 //! the minute's rate is used instead.
 

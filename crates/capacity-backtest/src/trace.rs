@@ -298,7 +298,7 @@ fn rate(field: &str, line: usize) -> Result<f64, TraceError> {
         return refused(
             line,
             format!("{field} actions per second is more than any namespace can have"),
-            "Check the unit: the columns hold actions per second, not per minute or per day",
+            "Check the unit: the columns contain actions per second, not per minute or per day",
         );
     }
     Ok(value)

@@ -44,7 +44,7 @@ const REFUSED: [(&str, &str); 9] = [
     ("passfile", "set the environment variable PGPASSFILE"),
     ("service", "write host, user and database"),
     ("channel_binding", "remove it"),
-    ("target_session_attrs", "give the one host that accepts writes"),
+    ("target_session_attrs", "specify the one host that accepts writes"),
     ("connect_timeout", "remove it; the timeout is always 5 seconds"),
     ("pgbouncer", "remove it; PgBouncer works without it"),
     ("schema", "use options=-c%20search_path%3DSCHEMA"),

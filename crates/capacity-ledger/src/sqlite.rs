@@ -74,8 +74,9 @@ async fn read_only(
             .await
             .map_err(|error| sorted(&error, shown));
     }
-    let detail =
-        format!("{error}; its -wal file holds changes that only a user who may write to its folder can read");
+    let detail = format!(
+        "{error}; its -wal file contains changes that only a user who may write to its folder can read"
+    );
     Err(LedgerError::new(ErrorKind::Unreachable, shown, detail))
 }
 

@@ -142,7 +142,7 @@ fn attention(report: &Report) -> Vec<String> {
     }
     if report.total.hours_capacity_unknown > 0 {
         lines.push(format!(
-            "the capacity of {} hours is not known",
+            "the capacity of {} hours is unknown",
             report.total.hours_capacity_unknown
         ));
     }

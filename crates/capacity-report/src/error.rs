@@ -116,7 +116,7 @@ pub enum ReportError {
     },
     /// The service could not generate the billing report.
     #[error(
-        "Temporal Cloud could not make billing report {0}. Run the command again in a few minutes; if it fails again, give this id to Temporal support"
+        "Temporal Cloud could not make billing report {0}. Run the command again in a few minutes; if it fails again, send this id to Temporal Support"
     )]
     BillNotMade(String),
     /// The service took too long to generate the billing report.

@@ -513,7 +513,7 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
     }
     if total.hours_capacity_unknown > 0 {
         notes.push(format!(
-            "the capacity of {} hours is not known (no limits, decisions or changes in the ledger); they count as on-demand",
+            "the capacity of {} hours is unknown (no limits, decisions or changes in the ledger); they count as on-demand",
             total.hours_capacity_unknown
         ));
     }

@@ -63,7 +63,7 @@ pub(crate) fn read(environment: &BTreeMap<String, String>) -> Result<Profile, (S
         return match named_profile {
             Some(_) => Err((
                 "TEMPORAL_PROFILE".to_owned(),
-                format!("the file {} for profiles does not exist", path.display()),
+                format!("the profile file {} does not exist", path.display()),
             )),
             None => Ok(Profile::default()),
         };

@@ -294,7 +294,7 @@ impl Reader<'_> {
         let help = entry(name).map(|entry| entry.help).unwrap_or_default();
         let file = entry(name).is_some_and(|entry| entry.is_secret);
         let file = if file {
-            format!(", or name a file that holds it in {name}_FILE")
+            format!(", or specify a file that contains it in {name}_FILE")
         } else {
             String::new()
         };

@@ -295,7 +295,7 @@ impl<'de> Deserialize<'de> for Spec {
                             || (CAPACITY_FIELD.contains(&known) && CAPACITY_FIELD.contains(&name.as_str()))
                     };
                     if fields.iter().any(|(known, _)| twice(known)) {
-                        return Err(A::Error::custom(format!("the spec holds `{name}` twice")));
+                        return Err(A::Error::custom(format!("the spec contains `{name}` twice")));
                     }
                     fields.push((name, value));
                 }

@@ -63,7 +63,7 @@ pub enum PemProblem {
     #[error("contains PEM text that is truncated or damaged; copy the whole block from BEGIN to END again")]
     Damaged,
     /// A certificate and a key that do not belong together.
-    #[error("does not belong to the certificate: the key of another certificate was given")]
+    #[error("does not belong to the certificate: it is the key of another certificate")]
     Mismatch,
     /// A key of a kind that cannot be used.
     #[error(

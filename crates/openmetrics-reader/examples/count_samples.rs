@@ -6,7 +6,7 @@ use std::io::Read as _;
 
 use openmetrics_reader::{ChunkedReader, Event, Options};
 
-#[expect(clippy::print_stdout, reason = "printing is what this program is for")]
+#[expect(clippy::print_stdout, reason = "printing is the purpose of this program")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut samples = BTreeMap::<String, u64>::new();
     let mut count = |event: Event<'_>| {

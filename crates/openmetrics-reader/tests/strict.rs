@@ -109,7 +109,7 @@ fn a_document_without_its_end_is_refused(#[case] document: &str, #[case] kind: E
     "# TYPE a summary\na{quantile=\"0\"} 1\na{quantile=\"0\"} 1",
     "has one sample"
 )]
-#[case::interleaved_metrics("a{b=\"1\"} 1 1\na{b=\"2\"} 1 1\na{b=\"1\"} 1 2", "stand together")]
+#[case::interleaved_metrics("a{b=\"1\"} 1 1\na{b=\"2\"} 1 1\na{b=\"1\"} 1 2", "must not be interleaved")]
 #[case::backwards_by_a_nanosecond("a 1 1764050400.000000002\na 1 1764050400.000000001", "never go backwards")]
 #[case::interleaved_points(
     "# TYPE a summary\na_count 1 1\na_count 1 2\na_sum 1 1\na_sum 1 2",

@@ -36,7 +36,7 @@ struct Work {
 #[activities]
 impl Work {
     #[activity(name = "bench.work")]
-    #[expect(clippy::unused_async, reason = "the shape that the SDK's macros take")]
+    #[expect(clippy::unused_async, reason = "the SDK's macros require this signature")]
     async fn work(self: Arc<Self>, _context: ActivityContext) -> Result<(), ActivityError> {
         let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
         started.push(Instant::now());

@@ -1,5 +1,5 @@
 //! A complete worker, configured by `worker.toml`.
-#![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
+#![allow(clippy::unused_async, reason = "the SDK's macros require this signature")]
 
 use std::{path::Path, sync::Arc, time::Duration};
 use temporal_worker_kit::{Config, Kit, Registry, process_environment, subscriber};

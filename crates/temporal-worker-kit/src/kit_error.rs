@@ -16,7 +16,7 @@ pub enum KitError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// The metrics address is not available.
-    #[error("cannot listen on {address}; another process may use it, choose another address")]
+    #[error("cannot listen on {address}, which another process may be using; choose another address")]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -41,8 +41,7 @@ const LEAVES: [(&str, &str, &str); 4] = [
     ("client", "client-ca", "client.temporal-stack.internal"),
 ];
 
-pub(crate) const AUTHORITY_REMEDY: &str =
-    "restore it from a backup, or delete the whole folder for new authorities, which every client then needs";
+pub(crate) const AUTHORITY_REMEDY: &str = "restore it from a backup, or delete the whole folder to create new authorities, which every client then needs";
 
 /// Creates the missing files.
 ///

@@ -148,7 +148,8 @@ impl HandshakeError {
                 "{RENEW}; if it still refuses, `temporal-stack restart {name}` makes it read the authorities again"
             ),
             Self::NotTls => {
-                "stop what listens there (`ss -ltnp` shows it), then run `deploy/stack/up`".to_owned()
+                "stop the process that listens there (`ss -ltnp` shows it), then run `deploy/stack/up`"
+                    .to_owned()
             }
         }
     }

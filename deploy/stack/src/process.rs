@@ -165,7 +165,7 @@ pub fn signal(place: &Place, name: &str, signal: Signal) -> anyhow::Result<()> {
         let is_gone = || !matches!(state(place, name), State::Running(_));
         anyhow::ensure!(
             sent.success() || is_gone(),
-            "{name} (pid {pid}) does not take signals from this user"
+            "{name} (pid {pid}) does not accept signals from this user"
         );
     }
     Ok(())

@@ -91,7 +91,7 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
         .context("cannot run go")?;
     anyhow::ensure!(
         status.success(),
-        "go could not build {package}@v{version}; the lines above say why. A newer server may need a newer Go"
+        "go could not build {package}@v{version}; the lines above show why. A newer server may need a newer Go"
     );
     let mut entries = std::fs::read_dir(&own)?.flatten();
     let entry = entries.next().context("go produced no binary")?;

@@ -80,7 +80,7 @@ pub fn judge(which: usize, found: &Found, target: Version, force: bool) -> Step 
     let other = SIGNS[1 - which].iter().find(|table| has(table));
     if let Some(table) = other {
         return Step::Refuse(format!(
-            "the database `{name}` holds the table {table} of Temporal's other database; are the two databases mixed up?"
+            "the database `{name}` contains the table {table} of Temporal's other database; are the two databases mixed up?"
         ));
     }
     let Some(version) = found.version else {
@@ -336,7 +336,7 @@ fn tool(place: &Place, stack: &Stack, database: &str, arguments: &[&str]) -> any
         "\nThe user may not create databases: run `alter role temporal createdb` as a superuser, or create that database \
          yourself, owned by temporal, then run this again. Nothing was changed"
     } else {
-        "\nWhat was applied stays; `temporal-stack schema` continues from there. Nothing was dropped"
+        "\nApplied changes are kept, and `temporal-stack schema` continues from there. Nothing was dropped"
     };
     anyhow::bail!(
         "temporal-sql-tool {} failed for `{database}`:\n  {last}{hint}",

@@ -129,7 +129,7 @@ pub(crate) async fn until<T>(
             } else {
                 format!("{what}: not ready after {} s: {text}", begun.elapsed().as_secs())
             };
-            anyhow::bail!("{failed}. What was started keeps running: see `temporal-stack status`");
+            anyhow::bail!("{failed}. Started processes keep running: see `temporal-stack status`");
         }
         let is_due = match announced {
             None => begun.elapsed() > SILENT,

@@ -1,6 +1,6 @@
 //! The activities: policy check, reminder, the task itself, and the audit record.
 #![allow(missing_docs, reason = "the macros generate public items")]
-#![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
+#![allow(clippy::unused_async, reason = "the SDK's macros require this signature")]
 
 use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};

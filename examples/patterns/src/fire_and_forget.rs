@@ -6,7 +6,7 @@
 #![allow(missing_docs, reason = "the macros generate public items")]
 #![expect(
     clippy::needless_pass_by_value,
-    reason = "the shape that the SDK's macros take"
+    reason = "the SDK's macros require this signature"
 )]
 
 use std::time::Duration;

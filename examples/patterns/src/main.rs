@@ -326,7 +326,7 @@ async fn saga(client: &Client, fail_at: Option<Step>) -> anyhow::Result<()> {
 }
 
 /// Returns the cause of an error, because the SDK's own message only states that the workflow failed.
-#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` requires this signature")]
 fn readable(error: temporalio_client::errors::WorkflowGetResultError) -> anyhow::Error {
     anyhow::anyhow!("{}", temporal_worker_kit::chain(&error))
 }

@@ -3,7 +3,7 @@
 //! The workflow validates its input and reports all mistakes at once. An invalid input fails the run with the
 //! error type `InvalidInput`, and no child starts.
 #![allow(missing_docs, reason = "the macros generate public items")]
-#![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
+#![allow(clippy::unused_async, reason = "the SDK's macros require this signature")]
 
 use serde::{Deserialize, Serialize};
 use temporal_worker_kit::Lenient;

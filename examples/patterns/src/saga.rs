@@ -4,9 +4,9 @@
 #![allow(missing_docs, reason = "the macros generate public items")]
 #![expect(
     clippy::needless_pass_by_value,
-    reason = "the shape that the SDK's macros take"
+    reason = "the SDK's macros require this signature"
 )]
-#![allow(clippy::unused_async, reason = "the shape that the SDK's macros take")]
+#![allow(clippy::unused_async, reason = "the SDK's macros require this signature")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -509,7 +509,7 @@ impl Account {
         ];
         table.add_row(aligned(begin.into_iter().chain(total.map(signed))));
         let mut text = format!(
-            "What each policy would have cost, per 30 days; demand of throttled minutes is rebuilt\n{}",
+            "What each policy would have cost, per 30 days; demand of throttled minutes is reconstructed\n{}",
             tables::lines(&table)
         );
         if summed < self.coverages.len() {

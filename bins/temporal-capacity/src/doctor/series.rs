@@ -20,7 +20,7 @@ fn judge(found: &StoredSeries, report: &mut Checks) {
     const CHECK: &str = SCRAPE_JOB;
     if !found.has_samples {
         let remedy =
-            "what it does to the series is unknown: check that Prometheus scrapes the metrics endpoint";
+            "its changes to the series are unknown: check that Prometheus scrapes the metrics endpoint";
         return report.odd(CHECK, "no samples in the last 10 minutes", remedy);
     }
     if found.namespace_overwritten {

@@ -128,7 +128,7 @@ pub(super) fn home(settings: &Settings, listed: Option<&[String]>, report: &mut 
             Some(_) => report.good(CHECK, format!("{id}, which is never scaled down")),
             None => {
                 let remedy =
-                    "make the list of namespaces readable first: see the finding about the Cloud Ops API";
+                    "fix access to the list of namespaces first: see the finding about the Cloud Ops API";
                 report.odd(
                     CHECK,
                     format!("whether the key has access to {id} is unknown"),

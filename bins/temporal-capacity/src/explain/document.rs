@@ -221,7 +221,7 @@ impl Document {
     pub(super) fn saved(&mut self, decision: &PlannedDecision) {
         if decision.reason_code != self.decision.reason_code || decision.action != self.decision.action {
             self.notes.push(format!(
-                "the plan says {} ({}): {}",
+                "the plan contains {} ({}): {}",
                 decision.action.as_str(),
                 decision.reason_code,
                 decision.reason

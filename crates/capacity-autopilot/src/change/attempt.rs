@@ -119,7 +119,7 @@ impl Changer {
             (false, true) => ended(
                 Outcome::Stuck,
                 Some(format!(
-                    "the service says that there is nothing to change, but the namespace has {}: set {} once manually, or contact Temporal Support",
+                    "the service reports that there is nothing to change, but the namespace has {}: set {} once manually, or contact Temporal Support",
                     describe(&namespace),
                     order.to
                 )),

@@ -12,7 +12,7 @@ pub(crate) const WALK: &str = "memchr line walk";
 
 /// Prints a table per document size, or nothing if there are no estimates (`cargo test` runs benchmarks
 /// without measuring).
-#[expect(clippy::print_stdout, reason = "the summary is what the run is for")]
+#[expect(clippy::print_stdout, reason = "the summary is the purpose of the run")]
 pub(crate) fn print(points: &[usize]) {
     let Some(folder) = criterion_folder() else { return };
     for &points in points {

@@ -123,7 +123,7 @@ impl Series {
         let is_new = kind == Kind::Info || self.metrics_seen.insert(metric);
         demand(
             is_new,
-            "the samples of a metric stand together, not interleaved with those of another",
+            "the samples of a metric must not be interleaved with those of another",
         )
     }
 

@@ -79,7 +79,7 @@ fn folder_written(folder: &str, report: &mut Report) {
         report.fail(
             ARCHIVAL,
             format!("{folder} cannot be written"),
-            "closed workflows stay in the database until they can be archived, past their retention",
+            "closed workflows stay in the database past their retention until they can be archived",
             "make it a folder that this user can write to",
         );
     }
@@ -110,13 +110,12 @@ fn sum(metrics: &str, name: &str) -> f64 {
 
 /// Checks a bucket by the counters of history since it started.
 fn judge_bucket(kind: Kind, uri: &str, metrics: Option<&str>, report: &mut Report) {
-    const WHY: &str =
-        "closed workflows stay in the database until they can be archived, past their retention";
+    const WHY: &str = "closed workflows stay in the database past their retention until they can be archived";
     let Some(metrics) = metrics else {
         report.warn(
             ARCHIVAL,
             format!("{uri}: the metrics of history cannot be read"),
-            "whether the server can write to it is not known",
+            "it is unknown whether the server can write to it",
             "`temporal-stack status` shows whether history serves",
         );
         return;
@@ -142,7 +141,7 @@ fn judge_bucket(kind: Kind, uri: &str, metrics: Option<&str>, report: &mut Repor
         report.warn(
             ARCHIVAL,
             format!("{uri}: nothing was archived since history started"),
-            "whether the server can write to it is not known",
+            "it is unknown whether the server can write to it",
             "run this again five minutes after a workflow has closed",
         );
     }

@@ -48,7 +48,7 @@ pub(super) async fn frontend(place: &Place, stack: &Stack, report: &mut Report) 
         report.warn(
             "round trip",
             "stack.toml declares no namespace to run a probe in",
-            "whether workflows run is not known",
+            "it is unknown whether workflows run",
             "declare a [[namespace]] in stack.toml, then `temporal-stack apply`",
         );
         return;
@@ -95,7 +95,7 @@ async fn namespaces(wanted: Vec<Wanted>, client: &Client, report: &mut Report) {
 
 /// Compares a namespace with its declaration.
 fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, report: &mut Report) {
-    const REMEDY: &str = "`temporal-stack apply` applies what is declared";
+    const REMEDY: &str = "`temporal-stack apply` applies the declaration";
     let difference = difference(wanted, present);
     let lines = difference.lines.join("; ");
     if difference.is_empty() {
@@ -108,7 +108,7 @@ fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, repo
         report.fail(
             check,
             lines,
-            "a workflow that sets a search attribute of another type is refused",
+            "a workflow that sets a search attribute of another type is rejected",
             "use another name in stack.toml and in the workflow, or remove the attribute, which loses its values",
         );
     } else if !difference.attributes.is_empty() {
@@ -119,7 +119,12 @@ fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, repo
             REMEDY,
         );
     } else {
-        report.warn(check, lines, "what stack.toml declares is not in effect", REMEDY);
+        report.warn(
+            check,
+            lines,
+            "the declaration in stack.toml is not in effect",
+            REMEDY,
+        );
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
             CHECK,
             "it gave an unexpected response",
             "it may be another server",
-            "check what listens at its address",
+            "check which program listens at its address",
         );
         return false;
     };
@@ -81,7 +81,8 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
         let shown = found
             .version
             .map_or_else(|| "none".to_owned(), |version| version.to_string());
-        let remedy = "`temporal-stack schema` sets up what is missing, and refuses what would lose data";
+        let remedy =
+            "`temporal-stack schema` sets up missing parts, and refuses changes that would lose data";
         match (found.version, targets.map(|targets| targets[which])) {
             (None, _) => report.fail(
                 &check,
@@ -112,7 +113,7 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
             (Some(_), Some(_)) => report.good(&check, format!("{shown}, as server {version} needs it")),
             (Some(_), None) => report.warn(
                 &check,
-                format!("{shown}; what server {version} needs is not recorded"),
+                format!("{shown}; the version that server {version} needs is not recorded"),
                 "an older schema keeps the server from starting",
                 "`temporal-stack schema` compares and records it",
             ),
@@ -195,7 +196,7 @@ fn size_and_free(text: &str) -> Option<(u64, u64)> {
 fn judge_disk(folder: &str, size: u64, free: u64, report: &mut Report) {
     let percent = (free * 100).checked_div(size).unwrap_or_default();
     let found = format!("{} MiB free ({percent}%) under {folder}", free >> 10);
-    let remedy = "delete what is not needed there or enlarge the disk; PostgreSQL continues by itself, or `deploy/stack/up` starts it";
+    let remedy = "delete unneeded files there or enlarge the disk; PostgreSQL continues by itself, or `deploy/stack/up` starts it";
     if free < NO_SPACE_KIB {
         report.fail(
             DISK,

@@ -55,7 +55,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
             CHECK,
             format!("no heartbeat of {} within {HEARTBEAT}", names.join(", ")),
             "the others do not send it any work",
-            "`temporal-stack status` shows whether it runs; `deploy/stack/up` starts what does not",
+            "`temporal-stack status` shows whether it is running; `deploy/stack/up` starts it if it is not",
         );
     }
     let known: Vec<Member> = members
@@ -77,7 +77,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
             report.warn(
                 &format!("membership as {viewer} sees it"),
                 format!("its log, {}, does not show which members it sees", place.log(&name).display()),
-                "whether the cluster is split is not known",
+                "it is unknown whether the cluster is split",
                 if level == "info" || level == "debug" {
                     format!("`temporal-stack restart {viewer}` makes it join and log again")
                 } else {

@@ -50,7 +50,7 @@ pub(super) fn pgbouncer(place: &Place, stack: &Stack, is_database_up: bool, repo
             .filter_map(|row| row.into_iter().next())
             .collect(),
         Err(error) => {
-            let why = "whether clients wait for a connection is not known";
+            let why = "it is unknown whether clients wait for a connection";
             report.warn(QUEUE, error.failure().to_string(), why, error.remedy());
             return;
         }
@@ -59,7 +59,7 @@ pub(super) fn pgbouncer(place: &Place, stack: &Stack, is_database_up: bool, repo
         report.warn(
             QUEUE,
             format!("clients wait for a connection to {}", waiting.join(", ")),
-            "each of them adds its wait to every call",
+            "the wait delays every call",
             "raise database.pool_size (and max_connections), or find the slow query in pg_stat_activity",
         );
     }
@@ -100,8 +100,8 @@ fn judge_pooler(
         report.warn(
             POOLER,
             format!("its configuration at {address} lacks pool_mode, default_pool_size or max_client_conn"),
-            "whether its mode and limits fit Temporal is not known",
-            "check what listens at that address, and which version it is",
+            "it is unknown whether its mode and limits suit Temporal",
+            "check which program listens at that address, and its version",
         );
         return;
     };
@@ -119,7 +119,7 @@ fn judge_pooler(
         report.fail(
             POOLER,
             found,
-            "in session mode each connection of a role holds one of the pool: the roles wait for each other and time out",
+            "in session mode, each connection of a role occupies one of the pool: the roles wait for each other and time out",
             format!("set pool_mode to transaction, or default_pool_size to {} or more", opened / 2),
         );
     } else if clients < opened {
@@ -135,7 +135,7 @@ fn judge_pooler(
         report.warn(
             POOLER,
             format!("{found}; how many PostgreSQL accepts cannot be determined"),
-            "whether PgBouncer may open more connections than PostgreSQL accepts is not known",
+            "it is unknown whether PgBouncer may open more connections than PostgreSQL accepts",
             "`show max_connections` in PostgreSQL shows it",
         );
     } else if let Accepted::Known(accepted) = accepted

@@ -78,7 +78,7 @@ pub(super) async fn round_trip(client: &Client, namespace: &str, report: &mut Re
         report.fail(
             "round trip: state",
             problem.to_string(),
-            "what history has accepted cannot be read back",
+            "data that history has accepted cannot be read back",
             "`temporal-stack logs history` shows why",
         );
         return;

@@ -98,7 +98,7 @@ fn judge_queue(pollers: usize, backlog: Option<&Backlog>, report: &mut Report) {
             report.warn(
                 QUEUE_CHECK,
                 found,
-                "tasks wait longer than they should",
+                "tasks wait too long",
                 "start more workers, or look for a slow one in their metrics",
             );
         } else {
@@ -108,7 +108,7 @@ fn judge_queue(pollers: usize, backlog: Option<&Backlog>, report: &mut Report) {
         report.warn(
             QUEUE_CHECK,
             found,
-            "whether tasks wait longer than they should is not known",
+            "it is unknown whether tasks wait too long",
             "`temporal-stack status` shows whether matching serves; run this again",
         );
     }

@@ -38,13 +38,13 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
             CHECK,
             shown,
             "a part of the records can be neither read nor written",
-            "`GET _cluster/allocation/explain` of the cluster says which shard is missing, and why",
+            "`GET _cluster/allocation/explain` of the cluster shows which shard is missing, and why",
         );
     } else if found.status.is_empty() {
         report.warn(
             CHECK,
             format!("{} at {url} does not report its health", found.product),
-            "whether every record can be read and written is not known",
+            "it is unknown whether every record can be read and written",
             "`GET _cluster/health` of the cluster shows it",
         );
     } else {
@@ -54,7 +54,7 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
     let Some(template) = template else {
         report.warn(
             &check,
-            "what the server needs is not recorded",
+            "the fields that the server needs are not recorded",
             "fields of the wrong types keep lists from sorting",
             "`temporal-stack schema` compares and records it",
         );
@@ -83,7 +83,7 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
             ),
             Step::Template => report.warn(
                 &check,
-                "its template is missing, or of another version",
+                "its template is missing or has a different version",
                 "a new index would get fields of the wrong types",
                 REMEDY,
             ),

@@ -135,7 +135,7 @@ const MOMENT: SignedDuration = SignedDuration::from_millis(2);
 
 const CHECK: &str = "dynamic configuration";
 
-const UNKNOWN: &str = "whether the server ignores a key or a value is not known";
+const UNKNOWN: &str = "it is unknown whether the server ignores a key or a value";
 
 fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Report) {
     if evidence.running == 0 {
@@ -159,7 +159,7 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
         };
         report.warn(
             CHECK,
-            format!("the logs of {names} hold no reading of it"),
+            format!("the logs of {names} contain no reading of it"),
             UNKNOWN,
             remedy,
         );
@@ -211,7 +211,7 @@ fn judge_dynamic_config(declared: &[&str], evidence: &Evidence, report: &mut Rep
         report.warn(
             CHECK,
             format!("the server does not know {}", ignored.join(", ")),
-            "it ignores them: what you meant to set keeps its default",
+            "it ignores them, so the intended settings keep their defaults",
             format!("correct or remove them {REMEDY}"),
         );
     }
@@ -280,8 +280,8 @@ mod tests {
 
     #[rstest]
     #[case::no_process(&[], BEFORE, "no process of the server is running")]
-    #[case::an_empty_log(&[""], BEFORE, "the logs of history-1 hold no reading of it")]
-    #[case::one_of_two(&[CORRECTED, "{}"], BEFORE, "the logs of history-2 hold no reading of it")]
+    #[case::an_empty_log(&[""], BEFORE, "the logs of history-1 contain no reading of it")]
+    #[case::one_of_two(&[CORRECTED, "{}"], BEFORE, "the logs of history-2 contain no reading of it")]
     #[case::written_later(&[CORRECTED], "2026-01-02T03:04:07Z", "the file has changed since history-1 read it")]
     fn without_evidence_nothing_is_good(
         #[case] logs: &[&str],

@@ -41,7 +41,7 @@ pub async fn down(place: &Place) -> anyhow::Result<()> {
         }
     }
     tell(&format!(
-        "stopped; the data stays in {}",
+        "stopped; the data is kept in {}",
         place.folder().display()
     ));
     Ok(())

@@ -158,7 +158,7 @@ async fn addresses_are_free(place: &Place, settings: &Settings, simulated_cloud:
         }
         anyhow::ensure!(
             may_pass,
-            "these addresses cannot be used:\n  {}\nStop what listens there (`ss -ltnp` shows it), or set another \
+            "these addresses cannot be used:\n  {}\nStop the process that listens there (`ss -ltnp` shows it), or set another \
              network.loopback in stack.toml, for example \"127.78\". Nothing was started",
             taken.join("\n  ")
         );

@@ -48,7 +48,7 @@ pub enum SearchError {
         said: String,
     },
     /// The server is a different product.
-    #[error("what answers there is neither OpenSearch nor Elasticsearch 7 or 8")]
+    #[error("the server there is neither OpenSearch nor Elasticsearch 7 or 8")]
     Foreign,
 }
 

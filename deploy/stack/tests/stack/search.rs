@@ -167,7 +167,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     // Broken on purpose.
     only_our_index_is_not_created(&running);
     curl("DELETE", "_template/temporal_visibility_v1_template", None).expect("deleted");
-    noted(&running, "its template is missing, or of another version");
+    noted(&running, "its template is missing or has a different version");
     running.run(&["schema"]);
     healthy(&running);
     curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
