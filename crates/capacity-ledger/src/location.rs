@@ -65,9 +65,9 @@ fn file(text: &str) -> Result<PathBuf, Problem> {
         return Err("it is empty".into());
     }
     let problem = if path.starts_with('~') {
-        "`~` is not expanded here, write the whole path"
+        "`~` is not expanded here; write the whole path"
     } else if path.starts_with('$') || path.starts_with('%') {
-        "variables are not expanded here, write the whole path"
+        "variables are not expanded here; write the whole path"
     } else if path.ends_with(['/', '\\']) {
         "it is a folder; add a file name"
     } else if path.contains(":memory:") {

@@ -122,7 +122,7 @@ async fn idle(config: &Config) -> Result<(), BoxError> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     match resident_megabytes() {
         Some(megabytes) => println!("resident, one idle queue       {megabytes:8.1} MB"),
-        None => println!("resident memory is not known on this system"),
+        None => println!("resident memory is unknown on this system"),
     }
     running.stop();
     running.wait().await?;

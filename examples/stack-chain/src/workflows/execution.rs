@@ -393,7 +393,7 @@ impl StackExecution {
         let why = match stopped {
             Ok(()) => "the run was asked to stop".to_owned(),
             Err(error) => format!(
-                "the run could not be stopped, stop it in the CI system: {}",
+                "the run could not be stopped; stop it in the CI system: {}",
                 cause_of(&error)
             ),
         };
