@@ -275,7 +275,7 @@ pub struct HistoryRow {
     pub error: Option<String>,
 }
 
-// Exhaustive: callers write it with `..` and its defaults, so a new field keeps its default.
+// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
 /// Selects rows of the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HistoryFilter {

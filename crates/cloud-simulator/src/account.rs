@@ -18,7 +18,7 @@ pub enum Access {
     None,
 }
 
-// Exhaustive: callers write it with `..` and its defaults, so a new field keeps its default.
+// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
 /// A namespace to simulate.
 #[derive(Debug, Clone)]
 pub struct NamespaceSetup {

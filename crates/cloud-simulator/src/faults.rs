@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-// Exhaustive: callers write it with `..` and its defaults, so a new field keeps its default.
+// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
 /// The faults of a simulated cloud.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {

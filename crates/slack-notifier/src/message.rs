@@ -34,7 +34,7 @@ impl Severity {
     }
 }
 
-// Exhaustive: callers write it with `..` and its defaults, so a new field keeps its default.
+// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
 /// A message: a title, groups of lines, and small print.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Message {
@@ -48,7 +48,7 @@ pub struct Message {
     pub context: Vec<String>,
 }
 
-// Exhaustive: callers write it with `..` and its defaults, so a new field keeps its default.
+// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
 /// A group of lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {

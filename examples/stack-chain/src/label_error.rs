@@ -2,72 +2,72 @@
 
 use crate::windows::WindowError;
 
-/// What is wrong with a label, and what to do about it.
+/// The problem with a label, and its remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LabelError {
-    /// A label without a value has one.
+    /// The label takes no value but has one.
     #[error("`{0}` takes no value; write `{0}` alone")]
     TakesNoValue(String),
-    /// A label with a value has none.
+    /// The label needs a value but has none.
     #[error("`{label}` needs a value, as in `{example}`")]
     NeedsValue {
         /// The label.
         label: String,
-        /// How it is written.
+        /// Valid format of the label.
         example: &'static str,
     },
-    /// The setting excludes this way to write it.
+    /// The setting `STACK_CHAIN_LABELS` disables this spelling.
     #[error("`{0}:` is disabled by the setting STACK_CHAIN_LABELS; set it to `both` to use this label")]
     Disabled(&'static str),
-    /// It should name a stack.
+    /// The label contains no stack id.
     #[error("names no stack; add the id of the stack to depend on")]
     NamesNoStack,
-    /// There is a comma too many.
+    /// The list has an extra comma.
     #[error("`{0}` has an empty entry in its list; remove the extra comma")]
     EmptyEntry(String),
-    /// No stack can have this id.
+    /// The text is not a valid stack id.
     #[error("`{id}` is not a stack id (lower-case letters, digits, `-` and `_`){hint}")]
     NotAStackId {
-        /// The text.
+        /// The invalid text.
         id: String,
-        /// How to write a list, where it looks like one.
+        /// Hint on how to write a list, if it looks like one.
         hint: &'static str,
     },
-    /// An unknown condition.
+    /// The condition is unknown.
     #[error("`{0}` is not a condition; use on-success, on-failure or always")]
     NotACondition(String),
-    /// No group can have this name.
+    /// The text is not a valid group name.
     #[error("`{0}` is not a group name: use up to 64 characters without spaces")]
     NotAGroup(String),
-    /// Not a number in the range.
+    /// The text is not a number in the valid range.
     #[error("`{text}` is not a whole number from {least} to {most}")]
     NotANumber {
-        /// The text.
+        /// The invalid text.
         text: String,
-        /// The lowest number.
+        /// Lowest valid number.
         least: i32,
-        /// The highest number.
+        /// Highest valid number.
         most: i32,
     },
-    /// Not a span of time.
+    /// The text is not a duration.
     #[error("`{0}` is not a time from 1s to 7d, such as 90s, 15m, 2h or 1d")]
     NotATime(String),
-    /// Not a window of time.
+    /// The text is not a time window.
     #[error(transparent)]
     Window(#[from] WindowError),
-    /// It differs from a known label by a few letters.
+    /// The label differs from a known one by only a few letters.
     #[error("`{label}` is unknown; did you mean `{known}`?")]
     Misspelled {
         /// The label.
         label: String,
-        /// The label that was probably meant.
+        /// The label that was probably intended.
         known: &'static str,
     },
-    /// Nothing like it is known.
+    /// The label is unknown.
     #[error("`{0}` is unknown; `stack-chain labels` lists all labels")]
     Unknown(String),
-    /// It contradicts an earlier one.
+    /// The label contradicts an earlier one.
     #[error("contradicts `{0}`, which is used; remove one of them")]
     Contradicts(String),
     /// The stack depends on itself.
