@@ -52,7 +52,7 @@ pub(crate) fn start_of_hour(hour: i64) -> Timestamp {
     Timestamp::from_second(hour.saturating_mul(SECONDS)).unwrap_or_default()
 }
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// The scope of a report.
 #[derive(Debug, Clone)]
 pub struct Query {

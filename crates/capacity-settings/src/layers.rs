@@ -16,7 +16,7 @@ use crate::profile;
 use crate::synonyms::looks_like_ours;
 use crate::toml;
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// The sources of settings.
 #[derive(Debug, Clone, Default)]
 pub struct Inputs {

@@ -14,7 +14,7 @@ use crate::mistake::{Mistake, Mistakes, Origin};
 use crate::wrong::Wrong;
 use crate::{prices, values};
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// The settings that a program requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Needs {

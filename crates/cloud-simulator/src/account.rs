@@ -18,7 +18,7 @@ pub enum Access {
     None,
 }
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// A namespace to simulate.
 #[derive(Debug, Clone)]
 pub struct NamespaceSetup {

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// The faults of a simulated cloud.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Faults {

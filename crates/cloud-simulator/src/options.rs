@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use crate::account::Account;
 use crate::faults::Faults;
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// Options of a simulated cloud. [`SimulatorOptions::new`] sets sensible values for everything except the
 /// account.
 #[derive(Debug, Clone)]

@@ -30,7 +30,7 @@ pub enum OnUnreadable {
     Skip,
 }
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// Limits of a document, so that a broken or hostile endpoint cannot exhaust memory or time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -55,7 +55,7 @@ impl Default for Limits {
     }
 }
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// Options of a reader. The default is lenient, with an error at the first unreadable line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {

@@ -34,7 +34,7 @@ impl Severity {
     }
 }
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// A message: a title, groups of lines, and small print.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Message {
@@ -48,7 +48,7 @@ pub struct Message {
     pub context: Vec<String>,
 }
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// A group of lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {

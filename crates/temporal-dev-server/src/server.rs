@@ -22,7 +22,7 @@ cat >/dev/null
 kill $pid 2>/dev/null
 wait $pid 2>/dev/null"#;
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// Options of a server.
 #[derive(Debug, Clone, Default)]
 pub struct Options {

@@ -12,7 +12,7 @@ use crate::logs::{LogFormat, LogSettings};
 use crate::mistake::{Mistake, Mistakes};
 use crate::reader::{Document, Section};
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// The valid configuration of one process.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -46,7 +46,7 @@ impl Default for Config {
     }
 }
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// One task queue and its limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskQueue {
@@ -88,7 +88,7 @@ impl TaskQueue {
     }
 }
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// The build of a worker, for Temporal's worker versioning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deployment {

@@ -3,7 +3,7 @@
 use http_edge::Secret;
 pub use http_edge::pem::Pem;
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// The settings of a connection.
 #[derive(Debug, Clone)]
 pub struct ConnectionSettings {

@@ -7,7 +7,7 @@
 use process_edge::LogWriter;
 use tracing_subscriber::EnvFilter;
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// Level and format of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {

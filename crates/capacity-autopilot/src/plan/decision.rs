@@ -11,7 +11,7 @@ use crate::evaluation::Judged;
 // Saved plans, reports of workflows, digests, the ledger, tables and CSV all use this type. It is
 // deserialized leniently, because a workflow history may contain one from another release. Additional fields
 // in an edited plan are ignored; the digest covers the fields that are read.
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// One decision of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -21,7 +21,7 @@ pub const PLAN_SCHEMA: &str = "temporal-capacity/plan/v1";
 /// Maximum age of a saved plan when it is applied.
 pub const PLAN_MAX_AGE: SignedDuration = SignedDuration::from_mins(15);
 
-// Exhaustive: callers use `..Default::default()`, so a new field gets its default.
+// Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// All decisions of one evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
