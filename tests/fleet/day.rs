@@ -29,11 +29,13 @@ const MEMORY: f64 = 60.0;
 /// Target for the ledger in bytes per namespace and hour.
 const LEDGER: f64 = 1_000.0;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Interval between the worker's readings in real time.
+/// Speed of the worker's own waits: it takes the next reading after about two real seconds.
 const PACE: f64 = 60.0;
 /// If there was no request for this long, no reading is in progress.
 const QUIET: Duration = Duration::from_millis(400);
-/// Maximum time after which the clock advances in any case.
+/// After this time without a reading, as when the requests of the hour are used up, the clock moves on.
+const NO_READING: Duration = Duration::from_secs(3);
+/// Maximum time to wait until all requests have ended.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Runs the simulation and measures it.
@@ -111,7 +113,7 @@ async fn read(world: &World) {
         let (scrapes, ops) = (world.scrapes(), world.ops_requests());
         if scrapes + ops != seen {
             (seen, since) = (scrapes + ops, Instant::now());
-        } else if scrapes > before && since.elapsed() >= QUIET {
+        } else if since.elapsed() >= QUIET && (scrapes > before || begun.elapsed() >= NO_READING) {
             return;
         }
     }
