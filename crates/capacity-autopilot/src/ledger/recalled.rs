@@ -21,8 +21,7 @@ const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(3);
 const MINUTES_GONE: &str = "The ledger no longer has all minutes behind this decision; it was re-evaluated \
                             with the remaining ones.";
 /// Assumption if the sizes were not recorded.
-const SIZES_ASSUMED: &str =
-    "The sizes are assumed to be the documented ones: they were not read for this decision.";
+const SIZES_ASSUMED: &str = "The documented sizes are assumed: they were not read for this decision.";
 
 /// A recorded decision from the ledger.
 #[derive(Debug, Clone)]
