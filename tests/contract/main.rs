@@ -6,6 +6,7 @@ mod billing;
 mod cloud_ops;
 mod errors;
 mod metrics_scrape;
+mod otlp;
 mod plan_schema;
 mod rate_limits;
 mod readmes;

@@ -20,6 +20,7 @@ use capacity_workflows::{
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, RunningSimulator, SimulatorOptions};
 use jiff::{SignedDuration, Timestamp};
+use otlp_spans::Spans;
 use temporal_dev_server::Options;
 use temporal_stack::place::Place;
 use temporal_worker_kit::{Kit, Registry};
@@ -123,6 +124,8 @@ pub(crate) struct Setup {
     /// Build id of the worker.
     pub(crate) build: &'static str,
     pub(crate) spec_fields_not_compared: Vec<String>,
+    /// Where traces go.
+    pub(crate) spans: Spans,
     pub(crate) operation_lag: SignedDuration,
     pub(crate) capacity_lag: SignedDuration,
     /// Speed of simulated time, as a multiple of real time; 0 if the test advances the time minute by minute.
@@ -167,6 +170,7 @@ impl Default for Setup {
             slack_url: None,
             build: "test",
             spec_fields_not_compared: Vec::new(),
+            spans: Spans::default(),
             operation_lag: SignedDuration::from_secs(2),
             capacity_lag: SignedDuration::from_secs(2),
             speed: SPEED,
@@ -343,6 +347,7 @@ pub(crate) fn capacity(setup: &Setup, client: &Client, cloud: &RunningSimulator)
     )
     .expect("valid");
     let mut settings = ActivitySettings::new(setup.installation.clone());
+    settings.spans = setup.spans.clone();
     settings.dry_run = setup.dry_run;
     settings.webhook = Some(slack_notifier::Webhook::new(slack));
     settings.change_timeout = setup.change_timeout;

@@ -20,3 +20,4 @@ mod schedule;
 mod spec;
 mod stalled;
 mod stepped;
+mod traces;

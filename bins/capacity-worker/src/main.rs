@@ -17,6 +17,7 @@ use capacity_workflows::{
     worker_config,
 };
 use clap::{Parser, ValueEnum};
+use otlp_spans::Spans;
 use process_edge::{flush_errors, report_panics, write_error};
 use slack_notifier::Webhook;
 use temporal_worker_kit::{Config, Kit, LogSettings, Registry, subscriber};
@@ -155,11 +156,12 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     // An unreachable database is logged but does not keep the worker from starting.
     tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
+    let spans = capacity_wiring::spans(&settings, PROGRAM, process_edge::version())?;
     let registry = Registry::new();
     let capacity = CapacityWorker::with_settings(
         Arc::clone(&autopilot),
         registry.client(),
-        activity_settings(&settings, arguments.cloud_speed),
+        activity_settings(&settings, arguments.cloud_speed, spans.clone()),
     );
     let config = Config {
         listen: Some(arguments.listen),
@@ -172,17 +174,25 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Arc::clone(&autopilot),
         settings.metrics.as_ref().map(|it| it.requests_per_hour),
     );
-    let stopped = capacity.clone();
+    let (stopped, counted) = (capacity.clone(), spans.clone());
     let kit = Kit::new(config, capacity.register(registry))
         .ready_if(move || status::condition(&ready))
-        .metrics(move || status::metrics(&metrics, &status::Requests::of(&source, budget)))
+        .metrics(move || status::metrics(&metrics, &status::Requests::of(&source, budget), counted.counts()))
         .readiness(move || status::keys(&keys))
         .on_drain(move || stopped.stop());
-    tokio::select! {
-        outcome = kit.run() => Ok(outcome?),
+    let outcome = tokio::select! {
+        outcome = kit.run() => outcome,
         never = capacity.background() => match never {},
-    }
+    };
+    spans.flush(LAST_SPANS).await;
+    Ok(outcome?)
 }
+
+/// What this program is called, also in traces.
+const PROGRAM: &str = "capacity-worker";
+
+/// How long the last spans may take to arrive at a collector. A pod's grace period is longer than that of its work.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
     let mut inputs = Inputs::from_process();
@@ -230,7 +240,7 @@ async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
     }
 }
 
-fn activity_settings(settings: &Settings, cloud_speed: f64) -> ActivitySettings {
+fn activity_settings(settings: &Settings, cloud_speed: f64, spans: Spans) -> ActivitySettings {
     let mut activities = ActivitySettings::new(Installation::of(&settings.home));
     activities.dry_run = settings.dry_run;
     activities.max_concurrent_changes = u32::try_from(settings.max_concurrent_changes).unwrap_or(1);
@@ -242,6 +252,7 @@ fn activity_settings(settings: &Settings, cloud_speed: f64) -> ActivitySettings 
     activities.sampling.speed = cloud_speed;
     activities.sampling.keep_minutes = settings.keep.minutes;
     activities.sampling.keep_decisions = settings.keep.decisions;
+    activities.spans = spans;
     activities
 }
 
@@ -274,6 +285,13 @@ async fn check(
             .call(async |ledger| Ok(ledger.location().to_owned()))
             .await?;
         tracing::info!(ledger, "the ledger can be used");
+    }
+    if let Some(collector) = capacity_wiring::collector(settings, PROGRAM, process_edge::version())? {
+        match collector.check().await {
+            Ok(()) => tracing::info!(url = collector.url(), "the collector accepts traces"),
+            // The worker works without it.
+            Err(error) => tracing::warn!("{error:#}; traces will be dropped, and nothing else is affected"),
+        }
     }
     Ok(())
 }

@@ -53,7 +53,11 @@ impl Requests {
 }
 
 /// Returns the metrics, in the Prometheus text format. docs/monitoring.md lists them.
-pub(crate) fn metrics(evaluations: &EvaluationHealth, requests: &Requests) -> String {
+pub(crate) fn metrics(
+    evaluations: &EvaluationHealth,
+    requests: &Requests,
+    spans: otlp_spans::Counts,
+) -> String {
     let mut text = Text(String::new());
     text.counter(
         "evaluations_total",
@@ -83,6 +87,16 @@ pub(crate) fn metrics(evaluations: &EvaluationHealth, requests: &Requests) -> St
             budget,
         );
     }
+    text.counter(
+        "spans_sent_total",
+        "Spans that the collector of traces accepted.",
+        spans.sent,
+    );
+    text.counter(
+        "spans_dropped_total",
+        "Spans that were dropped: too many waited, or the collector did not accept them.",
+        spans.dropped,
+    );
     text.family(
         "changes_total",
         "counter",

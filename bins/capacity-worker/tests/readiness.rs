@@ -34,6 +34,7 @@ impl Worker {
             .env("CLOUD_METRICS_API_BASE_URL", cloud.metrics_url())
             .env("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key())
             .env("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key())
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", cloud.traces_url())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -145,6 +146,12 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
     })
     .await;
     assert_eq!(made(never_chosen), 0);
+    let sent = |worker: &Worker| worker.metric("temporal_capacity_spans_sent_total");
+    until("traced", Duration::from_mins(1), || {
+        workers.iter().any(|worker| sent(worker) > 0)
+    })
+    .await;
+    assert_eq!(sent(never_chosen), 0, "it made nothing to trace");
     let both: String = workers.iter().map(|worker| worker.get("/metrics")).collect();
     documented(&both);
     assert!(workers.iter().all(Worker::is_ready));

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use capacity_autopilot::{
-    Autopilot, CarryOut, ChangeOrder, ChangeResult, Digest, Evaluation, Plan, PlanNews, Problem, Scope, Stop,
-    chain, plan_news, recall_problems, record_changes, record_evaluation, record_policies, store_problems,
+    Autopilot, CarryOut, ChangeOrder, ChangeResult, ChangeTiming, Digest, Evaluation, Plan, PlanNews,
+    Problem, Scope, Stop, chain, plan_news, recall_problems, record_changes, record_evaluation,
+    record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
 use slack_notifier::{Message, Webhook};
@@ -22,6 +23,7 @@ use crate::render;
 use crate::setup;
 use crate::stops::{Stopped, Stops};
 use crate::terminal::{Terminal, confirmed};
+use crate::traces::Traces;
 
 pub(crate) async fn run(
     flags: &arguments::Apply,
@@ -40,6 +42,7 @@ pub(crate) async fn run(
     let stops = Stops::listen(limit)?;
     let apply = Apply {
         autopilot: capacity_wiring::autopilot(&settings)?,
+        traces: Traces::begin(&settings)?,
         settings,
         flags,
         terminal,
@@ -53,12 +56,15 @@ pub(crate) async fn run(
             return Ok(stopped.exit());
         }
     };
-    apply.to_its_end(agreed, &stops).await
+    let exit = apply.to_its_end(agreed, &stops).await;
+    apply.traces.finish().await;
+    exit
 }
 
 /// One run of `apply`.
 struct Apply<'a> {
     autopilot: Autopilot,
+    traces: Traces,
     settings: Settings,
     flags: &'a arguments::Apply,
     terminal: Terminal,
@@ -87,6 +93,7 @@ impl Apply<'_> {
         } else {
             let evaluation = setup::evaluate(&self.autopilot, &Scope::All, self.terminal).await?;
             let plan = Plan::of(&evaluation);
+            self.traces.planned(&plan, &evaluation, self.settings.dry_run);
             let orders = plan.orders();
             (plan, orders, Some(evaluation))
         };
@@ -127,7 +134,7 @@ impl Apply<'_> {
         let (dry_run, planned) = (self.settings.dry_run, orders.len());
         let mut stopped = None;
         if go {
-            let (results, stop) = self.carry_out(orders, stops).await;
+            let (results, stop) = self.carry_out(&plan.plan_id, orders, stops).await;
             (plan.changes, stopped) = (Some(results), stop);
         }
         if go || dry_run {
@@ -158,6 +165,7 @@ impl Apply<'_> {
     /// Carries out the changes. The first signal or the time limit stops the run between two steps.
     async fn carry_out(
         &self,
+        plan_id: &str,
         orders: Vec<ChangeOrder>,
         stops: &Stops,
     ) -> (Vec<ChangeResult>, Option<Stopped>) {
@@ -174,8 +182,10 @@ impl Apply<'_> {
             std::future::pending::<Infallible>().await
         };
         let refuse_moved = self.flags.file.is_some();
+        let traced =
+            |change: &ChangeResult, timing: &ChangeTiming| self.traces.changed(plan_id, change, timing);
         let results = tokio::select! {
-            results = carry_out(&self.autopilot, &self.settings, orders, refuse_moved, &stop, self.terminal) => results,
+            results = carry_out(&self.autopilot, &self.settings, orders, refuse_moved, &stop, self.terminal, traced) => results,
             never = listen => match never {},
         };
         (results, stopped.get())
@@ -357,7 +367,7 @@ async fn agreed(changes: usize) -> bool {
     confirmed(&format!("Carry out {noun} ({changes})?")).await
 }
 
-/// Carries out the changes and shows progress on standard error.
+/// Carries out the changes and shows progress on standard error. `ended` is called for each change.
 pub(crate) async fn carry_out(
     autopilot: &Autopilot,
     settings: &Settings,
@@ -365,6 +375,7 @@ pub(crate) async fn carry_out(
     refuse_moved: bool,
     stop: &Stop,
     terminal: Terminal,
+    ended: impl Fn(&ChangeResult, &ChangeTiming),
 ) -> Vec<ChangeResult> {
     if orders.is_empty() {
         return Vec::new();
@@ -372,7 +383,8 @@ pub(crate) async fn carry_out(
     let count = orders.len();
     let bar = terminal.progress(format!("0 of {count} changes"));
     let done = std::cell::Cell::new(0);
-    let progress = |result: &ChangeResult| {
+    let progress = |result: &ChangeResult, timing: &ChangeTiming| {
+        ended(result, timing);
         done.set(done.get() + 1);
         let line = format!("{}: {}", result.namespace, result.outcome.as_str());
         bar.set_message(format!("{} of {count} changes; {line}", done.get()));
@@ -385,7 +397,7 @@ pub(crate) async fn carry_out(
     let how = CarryOut::new()
         .with_max_concurrent(settings.max_concurrent_changes)
         .with_refuse_moved(refuse_moved);
-    let results = autopilot.carry_out(orders, how, stop, progress).await;
+    let results = autopilot.carry_out_timed(orders, how, stop, progress).await;
     bar.finish_and_clear();
     results
 }

@@ -87,7 +87,16 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
              and verify it.\n"
         ));
         let orders = plan.orders();
-        carry_out(&autopilot, &settings, orders, false, &Stop::new(), terminal).await
+        carry_out(
+            &autopilot,
+            &settings,
+            orders,
+            false,
+            &Stop::new(),
+            terminal,
+            |_, _| (),
+        )
+        .await
     };
     say(render::changes(&results, terminal));
     let failed = !all_carried_out(&plan, &results);

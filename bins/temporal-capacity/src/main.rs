@@ -28,6 +28,7 @@ mod stops;
 mod tables;
 mod terminal;
 mod times;
+mod traces;
 
 use std::process::ExitCode;
 use std::time::Duration;

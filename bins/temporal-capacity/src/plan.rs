@@ -17,6 +17,7 @@ use crate::render;
 use crate::setup;
 use crate::stops::Stops;
 use crate::terminal::Terminal;
+use crate::traces::Traces;
 
 pub(crate) async fn run(
     flags: &arguments::Plan,
@@ -32,6 +33,7 @@ pub(crate) async fn run(
         },
     )?;
     let scope = scope(&flags.namespaces)?;
+    let traces = Traces::begin(&settings)?;
     let mut autopilot = capacity_wiring::autopilot(&settings)?;
     let mut kept = None;
     if let Some(duration) = flags.observe {
@@ -51,6 +53,7 @@ pub(crate) async fn run(
     let evaluation = setup::evaluate(&autopilot, &scope, terminal).await?;
     drop(kept);
     let plan = Plan::of(&evaluation);
+    traces.planned(&plan, &evaluation, true);
     if let Some(path) = &flags.save {
         save(&plan.clone().with_inputs(&evaluation), path)?;
     }
@@ -61,6 +64,7 @@ pub(crate) async fn run(
             path.display()
         ));
     }
+    traces.finish().await;
     Ok(Exit::of_plan(
         flags.detailed_exitcode,
         &plan,

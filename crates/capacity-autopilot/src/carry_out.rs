@@ -16,6 +16,7 @@ use crate::change::{
 use crate::fresh::{FreshDecision, FreshDecisions, Need};
 use crate::listing::ObserveError;
 use crate::text::chain;
+use crate::timing::{ChangeTiming, Steps};
 
 /// How often a change may be re-evaluated before it is left to the next evaluation.
 const MAX_DECISIONS: u32 = 3;
@@ -154,6 +155,18 @@ impl Autopilot {
         stop: &Stop,
         progress: impl Fn(&ChangeResult),
     ) -> Vec<ChangeResult> {
+        self.carry_out_timed(orders, how, stop, |result, _| progress(result))
+            .await
+    }
+
+    /// As [`Autopilot::carry_out`], and `progress` also gets when the change and its steps ran.
+    pub async fn carry_out_timed(
+        &self,
+        orders: Vec<ChangeOrder>,
+        how: CarryOut,
+        stop: &Stop,
+        progress: impl Fn(&ChangeResult, &ChangeTiming),
+    ) -> Vec<ChangeResult> {
         let run = Run {
             autopilot: self,
             changer: Changer::new(self.ops().clone()),
@@ -164,8 +177,8 @@ impl Autopilot {
         let (progress, run) = (&progress, &run);
         let begin = |(number, order): (usize, ChangeOrder)| async move {
             // Boxed, because the future's type is too deeply nested for the compiler otherwise.
-            let result = Box::pin(run.one(order)).await;
-            progress(&result);
+            let (result, timing) = Box::pin(run.one(order)).await;
+            progress(&result, &timing);
             (number, result)
         };
         let mut waiting = orders.into_iter().enumerate();
@@ -302,9 +315,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    async fn one(&self, mut order: ChangeOrder) -> ChangeResult {
+    async fn one(&self, mut order: ChangeOrder) -> (ChangeResult, ChangeTiming) {
         let bound = self.how.change_timeout;
-        let ending = match tokio::time::timeout(bound, self.to_its_end(&mut order)).await {
+        let mut steps = Steps::begin();
+        let ending = match tokio::time::timeout(bound, self.to_its_end(&mut order, &mut steps)).await {
             Ok(ending) => ending,
             Err(_) => Ending::because(Outcome::Failed, still_not_done(&order.operation_id, bound)),
         };
@@ -329,10 +343,11 @@ impl Run<'_> {
             );
         }
         let trus = (order.from.trus(), order.to.trus());
-        ChangeResult::new(order.operation_id, order.namespace, trus, ending)
+        let result = ChangeResult::new(order.operation_id, order.namespace, trus, ending);
+        (result, steps.end())
     }
 
-    async fn to_its_end(&self, order: &mut ChangeOrder) -> Ending {
+    async fn to_its_end(&self, order: &mut ChangeOrder, steps: &mut Steps) -> Ending {
         if let Some(why) = self.stop.no_more() {
             return Ending::because(Outcome::NotStarted, format!("not started: {why}"));
         }
@@ -347,6 +362,7 @@ impl Run<'_> {
         loop {
             // Always wait for the response to a POST. A read may hang, and can be canceled without harm.
             let (begun, only_reads) = (has_begun(&state), state.phase != Phase::Begin);
+            steps.now(step_name(state.phase));
             let next = tokio::select! {
                 next = self.changer.step(order, state) => next,
                 why = self.stop.stopped(), if only_reads => return left(order, begun, &why),
@@ -373,6 +389,15 @@ impl Run<'_> {
                 }
             }
         }
+    }
+}
+
+fn step_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Begin => "request",
+        Phase::ReadBack { .. } => "read back",
+        Phase::Waiting => "wait",
+        Phase::Verifying { .. } => "verify",
     }
 }
 

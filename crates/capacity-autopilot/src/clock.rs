@@ -5,7 +5,7 @@
 //! fresh metrics would look stale, or stale ones fresh. Nothing else in the workspace reads time.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -68,6 +68,11 @@ impl Clock {
         *self.corrected.lock().unwrap_or_else(PoisonError::into_inner) = (system, service);
         service.duration_since(system)
     }
+}
+
+/// Returns the time of this machine, as it is: for when something here began and ended, never for the age of what a service sent.
+pub fn machine_time() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Returns the difference if it is worth a warning. A service on this machine is simulated, and may show any

@@ -8,6 +8,7 @@ use capacity_engine::{
 };
 use jiff::Timestamp;
 
+use crate::timing::Timing;
 use crate::warning::{ObserveFailure, Warning};
 
 /// The namespaces that an evaluation decides on.
@@ -99,6 +100,8 @@ pub struct ObservedAccount {
     pub warnings: Vec<Warning>,
     /// Failures that did not prevent the observation. Commands show them as errors.
     pub errors: Vec<ObserveFailure>,
+    /// When the parts of the evaluation ran.
+    pub timings: Vec<Timing>,
     /// Requests made to the Cloud Ops API.
     pub ops_requests: u64,
     /// Requests made to the metrics endpoint.

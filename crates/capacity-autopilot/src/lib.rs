@@ -6,7 +6,12 @@
 //! [`Autopilot::carry_out`] changes capacity. [`Changer::step`] is one step of one change, and never waits.
 
 #![cfg_attr(
-    not(all(feature = "ledger", feature = "prometheus", feature = "slack")),
+    not(all(
+        feature = "ledger",
+        feature = "prometheus",
+        feature = "slack",
+        feature = "traces"
+    )),
     allow(dead_code, unused_imports, reason = "items that only one feature uses")
 )]
 
@@ -37,6 +42,9 @@ mod sampling;
 mod seen;
 mod standing;
 mod text;
+mod timing;
+#[cfg(feature = "traces")]
+mod traces;
 mod warning;
 
 pub use autopilot::{Autopilot, AutopilotSettings};
@@ -45,7 +53,7 @@ pub use change::{
     Basis, CHANGE_TIMEOUT, ChangeOrder, ChangeResult, ChangeState, ChangeSteps, Changer, Checked, Ending,
     Next, Outcome, Phase, Posting, Prepared, Progressed, Reading,
 };
-pub use clock::Clock;
+pub use clock::{Clock, machine_time};
 pub use evaluation::{
     Evaluation, EvaluationRequest, Judged, ObservedAccount, ObservedNamespace, Scope, ShadowDecision,
     UsageSource,
@@ -79,4 +87,7 @@ pub use plan::{
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use standing::{METRICS_UNUSABLE, Problem, StandingProblems, is_over_a_day};
 pub use text::{chain, counted};
+pub use timing::{ChangeTiming, Part, StepTiming, Timing};
+#[cfg(feature = "traces")]
+pub use traces::{EvaluationSpans, change_span, change_spans, evaluation_part, evaluation_spans, step_span};
 pub use warning::{ObserveFailure, StoppedAsking, Warning};

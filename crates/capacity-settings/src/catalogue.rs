@@ -204,6 +204,55 @@ pub const CATALOGUE: &[Entry] = &[
         "Slack webhook for notifications; without it, notifications are logged",
     ),
     setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        None,
+        "base URL of an OpenTelemetry collector that accepts OTLP over HTTP, such as http://localhost:4318; no traces if not set",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        None,
+        "URL for traces, used as it is, instead of OTEL_EXPORTER_OTLP_ENDPOINT followed by /v1/traces",
+    ),
+    secret(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "comma-separated headers for the collector, such as authorization=Bearer%20...",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        None,
+        "CA certificate of the collector (PEM), if the system does not trust it",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        Some("10000"),
+        "milliseconds that one request to the collector may take",
+    ),
+    setting(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        Some("http/protobuf"),
+        "protocol of the collector; only http/protobuf is supported",
+    ),
+    setting(
+        "OTEL_TRACES_EXPORTER",
+        Some("otlp"),
+        "otlp, or none for no traces",
+    ),
+    setting(
+        "OTEL_SDK_DISABLED",
+        Some("false"),
+        "send no traces, regardless of the other settings",
+    ),
+    setting(
+        "OTEL_SERVICE_NAME",
+        None,
+        "service name of the traces, instead of the name of the program",
+    ),
+    setting(
+        "OTEL_RESOURCE_ATTRIBUTES",
+        None,
+        "comma-separated attributes of the traces, such as deployment.environment.name=staging",
+    ),
+    setting(
         "TEMPORAL_ADDRESS",
         None,
         "host and port of the Temporal service that the autopilot runs on",
@@ -266,8 +315,18 @@ pub const CATALOGUE: &[Entry] = &[
     ),
 ];
 
-/// Names used by the SDK for some of our settings.
+/// Names used by others for some of our settings. If a layer has both names, the alias wins: it is later in the alphabet.
 const ALIASES: &[(&str, &str)] = &[
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    ),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+    ),
+    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"),
     ("TEMPORAL_TLS_CLIENT_CERT_PATH", "TEMPORAL_CERT_PATH"),
     ("TEMPORAL_TLS_CLIENT_KEY_PATH", "TEMPORAL_KEY_PATH"),
 ];
@@ -358,6 +417,11 @@ mod tests {
     #[case::another_word("NAMESPACE_BLACKLIST", Name::Near("NAMESPACE_DENYLIST"))]
     #[case::of_kubernetes("TEMPORAL_PORT", Name::Other)]
     #[case::of_the_sdk("TEMPORAL_PROFILE", Name::Other)]
+    #[case::of_traces(
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        Name::Setting("OTEL_EXPORTER_OTLP_HEADERS")
+    )]
+    #[case::of_other_signals("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", Name::Other)]
     #[case::unrelated("PATH", Name::Other)]
     fn names_are_told_apart(#[case] name: &str, #[case] expected: Name) {
         assert_eq!(meaning(name), expected);

@@ -18,6 +18,7 @@ mod synonyms;
 #[cfg(test)]
 mod tests;
 mod toml;
+mod traces;
 mod values;
 mod wrong;
 

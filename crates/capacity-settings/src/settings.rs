@@ -49,6 +49,8 @@ pub struct Settings {
     pub keep: Keep,
     /// Slack webhook for notifications.
     pub slack: Option<slack_notifier::Config>,
+    /// Collector of traces.
+    pub traces: Option<otlp_spans::OtlpConfig>,
     /// The Temporal service and namespace that this autopilot runs on.
     pub home: Home,
     /// Every setting with its displayable value and its origin.
@@ -151,6 +153,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let spec_fields_not_compared = reader.read("SPEC_FIELDS_NOT_COMPARED", values::spec_fields);
     let keep = reader.keep();
     let slack = reader.slack();
+    let traces = reader.traces();
     let home = reader.home(needs);
     let Reader {
         mistakes, warnings, ..
@@ -174,6 +177,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
             dry_run,
             ledger,
             slack,
+            traces,
             home,
             warnings,
         }),

@@ -2,12 +2,16 @@
 //!
 //! # Where to start
 //!
-//! [`autopilot`] builds an autopilot from settings.
+//! [`autopilot`] builds an autopilot from settings, [`spans`] sends its traces.
+
+mod spans;
 
 use capacity_autopilot::{Autopilot, AutopilotSettings, LedgerHandle, MetricsSource};
 use capacity_settings::Settings;
 use openmetrics_reader::scrape::Scraper;
 use prometheus_reader::PrometheusClient;
+
+pub use spans::{collector, spans};
 
 /// Why no autopilot can be built from settings.
 #[derive(Debug, thiserror::Error)]

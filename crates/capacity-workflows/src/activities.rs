@@ -30,6 +30,7 @@ use crate::news::{News, Standing, news};
 use crate::sampling::{SamplingWorker, sample};
 use crate::settings::ActivitySettings;
 use crate::shutdown::Shutdown;
+use crate::traces::EvaluationTrace;
 
 /// The dependencies of activities. Clones share everything.
 #[derive(Debug, Clone)]
@@ -351,7 +352,8 @@ impl CapacityActivities {
             settings: &self.settings,
             health: &self.health,
         };
-        let evaluated = Box::pin(beating(context, evaluate(worker, request))).await?;
+        let trace = EvaluationTrace::begin(&self.settings.spans, context, request, self.settings.dry_run);
+        let evaluated = Box::pin(beating(context, evaluate(worker, request, trace))).await?;
         evaluated.map_err(|error| match error {
             EvaluateError::Failed(why) => failed(failure::EVALUATE, false, why),
             EvaluateError::WrongAccount(why) => failed(failure::WRONG_ACCOUNT, true, why),

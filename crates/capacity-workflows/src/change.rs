@@ -77,6 +77,7 @@ impl CapacityChange {
             report: ChangeReport::of(&request, "failed", None),
             request,
             digests: None,
+            posted: None,
         };
         change.carry_out().await;
         Ok(change.conclude().await)
@@ -99,6 +100,8 @@ struct Change<'a> {
     report: ChangeReport,
     /// Digests from before the POST; `None` if an earlier run posted the change.
     digests: Option<SpecDigests>,
+    /// When the service had accepted its POST.
+    posted: Option<SystemTime>,
 }
 
 impl Change<'_> {
@@ -114,6 +117,7 @@ impl Change<'_> {
             match self.read_and_post().await {
                 Posted::Yes => {
                     self.report.posted = true;
+                    self.posted = self.context.workflow_time();
                     self.tell(false).await;
                     return self.follow().await;
                 }
@@ -155,6 +159,7 @@ impl Change<'_> {
         let post = PostRequest {
             request: self.request.clone(),
             basis,
+            started_ms: self.started_ms(),
         };
         let posted = self
             .context
@@ -412,7 +417,7 @@ impl Change<'_> {
         let incident = Incident {
             kind: kind.to_owned(),
             changes: vec![self.request.clone()],
-            started_ms: self.context.state(|it| it.started).and_then(milliseconds),
+            started_ms: self.started_ms(),
             fields,
             ..Incident::default()
         };
@@ -436,6 +441,8 @@ impl Change<'_> {
         let conclusion = Conclusion {
             report: self.report.clone(),
             complete: false,
+            started_ms: self.started_ms(),
+            posted_ms: self.posted.and_then(milliseconds),
         };
         let concluded: Concluded = self
             .context
@@ -471,6 +478,10 @@ impl Change<'_> {
             .cancellation_token(WorkflowCancellationToken::new())
             .build();
         let _ = self.context.timer(timer).await;
+    }
+
+    fn started_ms(&self) -> Option<u64> {
+        self.context.state(|it| it.started).and_then(milliseconds)
     }
 
     fn took(&self) -> Duration {

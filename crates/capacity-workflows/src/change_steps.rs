@@ -26,6 +26,7 @@ use crate::pauses::{self, PauseKind};
 use crate::step_messages::{
     CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer,
 };
+use crate::traces::{self, Seen, Step, answered};
 
 /// The activities of changes.
 #[derive(Debug)]
@@ -48,18 +49,8 @@ impl ChangeActivities {
         context: ActivityContext,
         request: ChangeRequest,
     ) -> Result<StepAnswer, ActivityError> {
-        let order = order(&request)?;
-        let reading = beating(&context, self.steps().read(&order)).await?;
-        match reading {
-            Reading::Ready(basis) => Ok(StepAnswer {
-                basis: Some(basis),
-                ..self.state("ready")
-            }),
-            Reading::Posted => Ok(self.state("posted")),
-            Reading::Ended(ending) => Ok(self.ended(ending)),
-            Reading::Unreadable { why, retry_after } => Err(again(&why, retry_after)),
-            _ => Err(again("the reading cannot be interpreted by this version", None)),
-        }
+        let step = self.step(&context, &request, "read");
+        step.trace(self.read(&context, &request), answered).await
     }
 
     /// Checks a last time whether the change is still allowed, and posts it. Sends at most one POST per
@@ -70,58 +61,11 @@ impl ChangeActivities {
         context: ActivityContext,
         post: PostRequest,
     ) -> Result<StepAnswer, ActivityError> {
-        let order = order(&post.request)?;
-        let steps = self.steps();
-        if context.info().attempt > 1 {
-            // An earlier attempt may have sent the POST.
-            match beating(&context, steps.was_posted(&order)).await? {
-                Some(true) => return Ok(self.state("accepted")),
-                Some(false) => {}
-                None => {
-                    return Err(again(
-                        "cannot tell whether an earlier attempt posted the change",
-                        None,
-                    ));
-                }
-            }
-        }
-        let posting = match beating(&context, steps.prepare(&order, &post.basis)).await? {
-            Err(posting) => posting,
-            Ok(prepared) => {
-                let (shared, client) = (&self.shared, self.shared.client.get());
-                let look = last_look(
-                    &shared.autopilot,
-                    &client,
-                    &shared.settings,
-                    &post.request,
-                    &order,
-                );
-                match beating(&context, look).await? {
-                    Err(error) => return Err(again(&chain(&error), None)),
-                    Ok(Some(not_now)) => return Ok(self.not_started(not_now.code, not_now.why)),
-                    Ok(None) => {}
-                }
-                beating(&context, steps.post(&order, &prepared)).await?
-            }
-        };
-        match posting {
-            Posting::Accepted { check_after } => Ok(StepAnswer {
-                check_after_ms: milliseconds(check_after),
-                ..self.state("accepted")
-            }),
-            Posting::Ended(ending) => Ok(self.ended(ending)),
-            Posting::TooManyOperations(why) => Ok(self.not_started(TOO_MANY_OPERATIONS, why)),
-            Posting::NothingToChange(why) => Ok(StepAnswer {
-                error: Some(why),
-                ..self.state("nothing_to_change")
-            }),
-            Posting::Uncertain(why) => Ok(StepAnswer {
-                error: Some(why),
-                ..self.state("uncertain")
-            }),
-            Posting::NotSent { why, retry_after } => Err(again(&why, retry_after)),
-            _ => Err(again("the response cannot be interpreted by this version", None)),
-        }
+        let step = self.step(&context, &post.request, "request");
+        let answer = step.trace(self.post(&context, &post), answered).await?;
+        let spans = &self.shared.settings.spans;
+        traces::not_started(spans, context.info(), &post.request, &answer, post.started_ms);
+        Ok(answer)
     }
 
     /// Returns whether the service knows the operation of a change.
@@ -131,9 +75,11 @@ impl ChangeActivities {
         context: ActivityContext,
         request: ChangeRequest,
     ) -> Result<bool, ActivityError> {
-        let order = order(&request)?;
-        let posted = beating(&context, self.steps().was_posted(&order)).await?;
-        posted.ok_or_else(|| again("the operation of the change cannot be read", None))
+        let step = self.step(&context, &request, "look for the operation");
+        step.trace(self.was_posted(&context, &request), |posted| {
+            Seen::state(if *posted { "posted" } else { "not_posted" })
+        })
+        .await
     }
 
     /// Reads the namespace back after "nothing to change".
@@ -143,10 +89,8 @@ impl ChangeActivities {
         context: ActivityContext,
         request: ChangeRequest,
     ) -> Result<StepAnswer, ActivityError> {
-        let order = order(&request)?;
-        let read = beating(&context, self.steps().read_back(&order)).await?;
-        read.map(|ending| self.ended(ending))
-            .map_err(|error| again(&chain(&error), None))
+        let step = self.step(&context, &request, "read back");
+        step.trace(self.read_back(&context, &request), answered).await
     }
 
     /// Checks a posted change once.
@@ -156,29 +100,8 @@ impl ChangeActivities {
         context: ActivityContext,
         check: CheckRequest,
     ) -> Result<StepAnswer, ActivityError> {
-        let order = order(&check.request)?;
-        let checked = beating(&context, self.steps().check(&order, check.digests.as_ref())).await?;
-        let mut answer = match checked.progress {
-            Progressed::Running { check_after } => StepAnswer {
-                check_after_ms: milliseconds(check_after),
-                ..self.state("running")
-            },
-            Progressed::Arriving => self.state("arriving"),
-            Progressed::Ended(ending) => self.ended(ending),
-            Progressed::NeverPosted => self.state("never_posted"),
-            Progressed::Unreadable(why) => StepAnswer {
-                error: Some(why),
-                ..self.state("unreadable")
-            },
-            _ => self.state("unreadable"),
-        };
-        answer.shows_posted = checked.shows_posted;
-        if let Some(difference) = checked.difference {
-            answer.compared = true;
-            answer.changed_fields = difference.changed;
-            answer.appeared_fields = difference.appeared;
-        }
-        Ok(answer)
+        let step = self.step(&context, &check.request, "poll");
+        step.trace(self.check(&context, &check), checked).await
     }
 
     /// Polls a slow change once. Its retries are the following polls, which write no history.
@@ -188,6 +111,7 @@ impl ChangeActivities {
         context: ActivityContext,
         request: ChangeRequest,
     ) -> Result<(), ActivityError> {
+        // Not traced: a slow change may be polled all day, and its wait is a span already.
         let order = order(&request)?;
         let checked = beating(&context, self.steps().check(&order, None)).await?;
         match checked.progress {
@@ -206,41 +130,14 @@ impl ChangeActivities {
         context: ActivityContext,
         conclusion: Conclusion,
     ) -> Result<Concluded, ActivityError> {
-        let report = &conclusion.report;
-        let shared = &self.shared;
-        // Log it once per change: later attempts and the workflow that continues recording do not repeat it.
-        if !conclusion.complete && context.info().attempt <= 1 {
-            shared.health.concluded(report);
-        }
-        if let Some(error) = &report.error
-            && !report.is_success()
-            && !conclusion.complete
-            && context.info().attempt <= 1
-        {
-            tracing::warn!(
-                namespace = report.namespace,
-                operation_id = report.operation_id,
-                outcome = report.outcome,
-                %error,
-                "a capacity change was not carried out"
-            );
-        }
-        let record = tokio::time::timeout(CONCLUDE, record(shared, report));
-        let announce = tokio::time::timeout(CONCLUDE, announce(shared, report));
-        let (recorded, announced) =
-            Box::pin(beating(&context, async { tokio::join!(record, announce) })).await?;
-        let concluded = Concluded {
-            recorded: recorded.unwrap_or(false),
-            announced: announced.unwrap_or(false),
-        };
-        if conclusion.complete && !(concluded.recorded && concluded.announced) {
-            let missing = if concluded.recorded {
-                "announced"
-            } else {
-                "recorded"
-            };
-            let why = format!("the change of {} has not been {missing} yet", report.namespace);
-            return Err(again(&why, None));
+        let (spans, report) = (&self.shared.settings.spans, &conclusion.report);
+        let ids = (report.plan_id.as_str(), report.operation_id.as_str());
+        let step = Step::begin(spans, &context, ids, "conclude");
+        let concluded = step
+            .trace(self.conclude(&context, &conclusion), |it| concluded(*it))
+            .await?;
+        if !conclusion.complete {
+            traces::change(spans, context.info(), &conclusion);
         }
         Ok(concluded)
     }
@@ -354,6 +251,185 @@ impl ChangeActivities {
 }
 
 impl ChangeActivities {
+    async fn read(
+        &self,
+        context: &ActivityContext,
+        request: &ChangeRequest,
+    ) -> Result<StepAnswer, ActivityError> {
+        let order = order(request)?;
+        let reading = beating(context, self.steps().read(&order)).await?;
+        match reading {
+            Reading::Ready(basis) => Ok(StepAnswer {
+                basis: Some(basis),
+                ..self.state("ready")
+            }),
+            Reading::Posted => Ok(self.state("posted")),
+            Reading::Ended(ending) => Ok(self.ended(ending)),
+            Reading::Unreadable { why, retry_after } => Err(again(&why, retry_after)),
+            _ => Err(again("the reading cannot be interpreted by this version", None)),
+        }
+    }
+
+    async fn post(&self, context: &ActivityContext, post: &PostRequest) -> Result<StepAnswer, ActivityError> {
+        let order = order(&post.request)?;
+        let steps = self.steps();
+        if context.info().attempt > 1 {
+            // An earlier attempt may have sent the POST.
+            match beating(context, steps.was_posted(&order)).await? {
+                Some(true) => return Ok(self.state("accepted")),
+                Some(false) => {}
+                None => {
+                    return Err(again(
+                        "cannot tell whether an earlier attempt posted the change",
+                        None,
+                    ));
+                }
+            }
+        }
+        let posting = match beating(context, steps.prepare(&order, &post.basis)).await? {
+            Err(posting) => posting,
+            Ok(prepared) => {
+                let (shared, client) = (&self.shared, self.shared.client.get());
+                let look = last_look(
+                    &shared.autopilot,
+                    &client,
+                    &shared.settings,
+                    &post.request,
+                    &order,
+                );
+                match beating(context, look).await? {
+                    Err(error) => return Err(again(&chain(&error), None)),
+                    Ok(Some(not_now)) => return Ok(self.not_started(not_now.code, not_now.why)),
+                    Ok(None) => {}
+                }
+                beating(context, steps.post(&order, &prepared)).await?
+            }
+        };
+        match posting {
+            Posting::Accepted { check_after } => Ok(StepAnswer {
+                check_after_ms: milliseconds(check_after),
+                ..self.state("accepted")
+            }),
+            Posting::Ended(ending) => Ok(self.ended(ending)),
+            Posting::TooManyOperations(why) => Ok(self.not_started(TOO_MANY_OPERATIONS, why)),
+            Posting::NothingToChange(why) => Ok(StepAnswer {
+                error: Some(why),
+                ..self.state("nothing_to_change")
+            }),
+            Posting::Uncertain(why) => Ok(StepAnswer {
+                error: Some(why),
+                ..self.state("uncertain")
+            }),
+            Posting::NotSent { why, retry_after } => Err(again(&why, retry_after)),
+            _ => Err(again("the response cannot be interpreted by this version", None)),
+        }
+    }
+
+    async fn was_posted(
+        &self,
+        context: &ActivityContext,
+        request: &ChangeRequest,
+    ) -> Result<bool, ActivityError> {
+        let order = order(request)?;
+        let posted = beating(context, self.steps().was_posted(&order)).await?;
+        posted.ok_or_else(|| again("the operation of the change cannot be read", None))
+    }
+
+    async fn read_back(
+        &self,
+        context: &ActivityContext,
+        request: &ChangeRequest,
+    ) -> Result<StepAnswer, ActivityError> {
+        let order = order(request)?;
+        let read = beating(context, self.steps().read_back(&order)).await?;
+        read.map(|ending| self.ended(ending))
+            .map_err(|error| again(&chain(&error), None))
+    }
+
+    async fn check(
+        &self,
+        context: &ActivityContext,
+        check: &CheckRequest,
+    ) -> Result<StepAnswer, ActivityError> {
+        let order = order(&check.request)?;
+        let checked = beating(context, self.steps().check(&order, check.digests.as_ref())).await?;
+        let mut answer = match checked.progress {
+            Progressed::Running { check_after } => StepAnswer {
+                check_after_ms: milliseconds(check_after),
+                ..self.state("running")
+            },
+            Progressed::Arriving => self.state("arriving"),
+            Progressed::Ended(ending) => self.ended(ending),
+            Progressed::NeverPosted => self.state("never_posted"),
+            Progressed::Unreadable(why) => StepAnswer {
+                error: Some(why),
+                ..self.state("unreadable")
+            },
+            _ => self.state("unreadable"),
+        };
+        answer.shows_posted = checked.shows_posted;
+        if let Some(difference) = checked.difference {
+            answer.compared = true;
+            answer.changed_fields = difference.changed;
+            answer.appeared_fields = difference.appeared;
+        }
+        Ok(answer)
+    }
+
+    async fn conclude(
+        &self,
+        context: &ActivityContext,
+        conclusion: &Conclusion,
+    ) -> Result<Concluded, ActivityError> {
+        let report = &conclusion.report;
+        let shared = &self.shared;
+        // Log it once per change: later attempts and the workflow that continues recording do not repeat it.
+        if !conclusion.complete && context.info().attempt <= 1 {
+            shared.health.concluded(report);
+        }
+        if let Some(error) = &report.error
+            && !report.is_success()
+            && !conclusion.complete
+            && context.info().attempt <= 1
+        {
+            tracing::warn!(
+                namespace = report.namespace,
+                operation_id = report.operation_id,
+                outcome = report.outcome,
+                %error,
+                "a capacity change was not carried out"
+            );
+        }
+        let record = tokio::time::timeout(CONCLUDE, record(shared, report));
+        let announce = tokio::time::timeout(CONCLUDE, announce(shared, report));
+        let (recorded, announced) =
+            Box::pin(beating(context, async { tokio::join!(record, announce) })).await?;
+        let concluded = Concluded {
+            recorded: recorded.unwrap_or(false),
+            announced: announced.unwrap_or(false),
+        };
+        if conclusion.complete && !(concluded.recorded && concluded.announced) {
+            let missing = if concluded.recorded {
+                "announced"
+            } else {
+                "recorded"
+            };
+            let why = format!("the change of {} has not been {missing} yet", report.namespace);
+            return Err(again(&why, None));
+        }
+        Ok(concluded)
+    }
+
+    fn step<'a>(
+        &'a self,
+        context: &'a ActivityContext,
+        request: &'a ChangeRequest,
+        name: &'static str,
+    ) -> Step<'a> {
+        let ids = (request.plan_id.as_str(), request.operation_id.as_str());
+        Step::begin(&self.shared.settings.spans, context, ids, name)
+    }
+
     fn steps(&self) -> ChangeSteps {
         let shared = &self.shared;
         ChangeSteps::new(
@@ -384,6 +460,26 @@ impl ChangeActivities {
             ..self.ended(Ending::because(Outcome::NotStarted, why))
         }
     }
+}
+
+/// A reading that compares the spec, or that ends the change, verifies it.
+fn checked(answer: &StepAnswer) -> Seen {
+    let seen = answered(answer);
+    if answer.compared || answer.state == "ended" {
+        seen.named("verify")
+    } else {
+        seen
+    }
+}
+
+fn concluded(concluded: Concluded) -> Seen {
+    let missing = match (concluded.recorded, concluded.announced) {
+        (true, true) => return Seen::state("done"),
+        (false, true) => "not recorded",
+        (true, false) => "not announced",
+        (false, false) => "neither recorded nor announced",
+    };
+    Seen::state("later").failed(Some(format!("{missing} yet; retrying in its own workflow")))
 }
 
 async fn record(shared: &CapacityActivities, report: &ChangeReport) -> bool {

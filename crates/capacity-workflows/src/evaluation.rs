@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use capacity_autopilot::{
-    Autopilot, Evaluation, EvaluationRequest, Plan, Scope, chain, record_evaluation, record_policies,
+    Autopilot, Evaluation, EvaluationRequest, Plan, Scope, chain, evaluation_spans, machine_time,
+    record_evaluation, record_policies,
 };
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::Timestamp;
@@ -23,6 +24,7 @@ use crate::pauses::{self, Pause, PauseKind};
 use crate::running;
 use crate::schedule::{Schedule, Shown};
 use crate::settings::ActivitySettings;
+use crate::traces::EvaluationTrace;
 
 /// Why an evaluation failed.
 pub(crate) enum EvaluateError {
@@ -30,6 +32,14 @@ pub(crate) enum EvaluateError {
     Failed(String),
     /// The worker's keys belong to another account.
     WrongAccount(String),
+}
+
+impl EvaluateError {
+    fn why(&self) -> &str {
+        match self {
+            Self::Failed(why) | Self::WrongAccount(why) => why,
+        }
+    }
 }
 
 /// Recording ten thousand decisions takes a while, and a scale-up does not wait for it.
@@ -48,7 +58,9 @@ pub(crate) struct Evaluator<'a> {
 pub(crate) async fn evaluate(
     worker: Evaluator<'_>,
     request: &EvaluateRequest,
+    mut trace: EvaluationTrace<'_>,
 ) -> Result<EvaluateResult, EvaluateError> {
+    let looking = machine_time();
     let (installation, client) = (&worker.settings.installation, &worker.client.get());
     let observe = ObserveRequest {
         number: request.number,
@@ -68,6 +80,7 @@ pub(crate) async fn evaluate(
         open_records(client),
         ledgers::lately(worker.autopilot, &observe),
     );
+    trace.part("read pauses and running changes", looking, None);
     let mut warnings = Vec::new();
     let pauses = pauses
         .inspect_err(|error| {
@@ -89,27 +102,22 @@ pub(crate) async fn evaluate(
     restrictions.extend(ledgers::restrictions(&observe, &ledgers));
     restrictions.extend(by_namespace(request, &running.open, &records));
     remember_refusals(worker.autopilot, request);
-    let asked = EvaluationRequest::of(Scope::All)
-        .with_restrictions(restrictions)
-        .with_ledger_is_enough(request.again);
-    let evaluation = worker
-        .autopilot
-        .evaluate_on(&asked, &|_| ())
-        .await
-        .map_err(|error| {
-            worker.health.failed();
-            EvaluateError::Failed(chain(&error))
-        })?;
-    same_account(request, &evaluation)?;
-    if evaluation.metrics_unavailable.is_some() {
-        worker.health.failed();
-    } else {
-        worker.health.evaluated();
-    }
+    let evaluation = match decided(worker, request, restrictions).await {
+        Ok(evaluation) => evaluation,
+        Err(error) => {
+            trace.failed(error.why());
+            return Err(error);
+        }
+    };
     let plan = Plan::of(&evaluation);
     let is_paused = pauses.iter().flatten().any(|pause| pause.seen.open);
     let mut ledger_problem = evaluation.account.ledger_problem.clone();
+    trace.observed(|from, until| evaluation_spans(&plan, &evaluation, from, until));
+    let recording = machine_time();
     let quiet = record(worker, request, &plan, &evaluation, &mut ledger_problem).await;
+    if worker.autopilot.ledger().is_some() {
+        trace.part("record", recording, ledger_problem.clone());
+    }
     // The inputs of a large account are large, and only the plan is needed from here on.
     drop(evaluation);
 
@@ -123,6 +131,7 @@ pub(crate) async fn evaluate(
     observation.report.changes_left_out = observation.changes_left_out;
     // Observing takes minutes in a large account; certificates may have been reloaded since.
     let shown = schedule(&worker.client.get(), installation).await;
+    trace.decided(&plan.plan_id, observation.changes.len());
     Ok(EvaluateResult {
         needed: needed(&plan),
         report: observation.report,
@@ -144,6 +153,29 @@ pub(crate) async fn evaluate(
         knows_running: running.known,
         data_expires_in_ms: data_expires_in_ms(worker, &plan),
     })
+}
+
+/// Observes and decides, on the account of the controller only.
+async fn decided(
+    worker: Evaluator<'_>,
+    request: &EvaluateRequest,
+    restrictions: Vec<Restriction>,
+) -> Result<Evaluation, EvaluateError> {
+    let asked = EvaluationRequest::of(Scope::All)
+        .with_restrictions(restrictions)
+        .with_ledger_is_enough(request.again);
+    let evaluated = worker.autopilot.evaluate_on(&asked, &|_| ()).await;
+    let evaluation = evaluated.map_err(|error| {
+        worker.health.failed();
+        EvaluateError::Failed(chain(&error))
+    })?;
+    same_account(request, &evaluation)?;
+    if evaluation.metrics_unavailable.is_some() {
+        worker.health.failed();
+    } else {
+        worker.health.evaluated();
+    }
+    Ok(evaluation)
 }
 
 /// Namespaces that the key may not change are held without another attempt until their resource version

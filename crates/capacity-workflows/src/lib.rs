@@ -46,6 +46,7 @@ mod shutdown;
 mod step_messages;
 mod tick;
 mod time;
+mod traces;
 mod watch;
 mod worker;
 

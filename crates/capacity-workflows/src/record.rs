@@ -32,6 +32,7 @@ impl CapacityRecord {
         let conclusion = Conclusion {
             report,
             complete: true,
+            ..Conclusion::default()
         };
         Ok(context
             .execute_activity(ChangeActivities::change_conclude, conclusion, options::record())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use otlp_spans::Spans;
 use slack_notifier::Webhook;
 
 use crate::names::Installation;
@@ -36,6 +37,8 @@ pub struct ActivitySettings {
     /// next hour saves nothing in this one. 60 for no such minute, as for a simulated cloud, whose hours may
     /// take seconds.
     pub no_release_from_minute: i64,
+    /// Collector of traces. Without one, they are dropped.
+    pub spans: Spans,
 }
 
 impl ActivitySettings {
@@ -53,6 +56,7 @@ impl ActivitySettings {
             follow_every: Duration::from_mins(1),
             no_progress_after: Duration::from_mins(10),
             no_release_from_minute: 58,
+            spans: Spans::default(),
         }
     }
 }

@@ -46,6 +46,9 @@ pub struct PostRequest {
     pub request: ChangeRequest,
     /// Inputs of the POST.
     pub basis: Basis,
+    /// When the change began (milliseconds since 1970), for its trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
 }
 
 /// A posted change, with the digests from before the POST.
@@ -68,6 +71,12 @@ pub struct Conclusion {
     pub report: ChangeReport,
     /// Whether incomplete work is a failure, so that the service retries it.
     pub complete: bool,
+    /// When the change began (milliseconds since 1970), for its trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
+    /// When the service had accepted its POST (milliseconds since 1970).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub posted_ms: Option<u64>,
 }
 
 /// An event of a change other than its end.

@@ -120,6 +120,11 @@ impl RunningSimulator {
         format!("http://{}/slack/{SLACK_TOKEN}", self.address)
     }
 
+    /// Returns the base URL of the collector of traces.
+    pub fn traces_url(&self) -> String {
+        self.ops_url()
+    }
+
     /// Returns the key of the Cloud Ops API.
     pub fn ops_key(&self) -> String {
         self.shared.cloud().options.ops_key.clone()
@@ -209,6 +214,16 @@ impl RunningSimulator {
     /// Returns the messages that were posted to Slack.
     pub fn slack_messages(&self) -> Vec<Value> {
         self.shared.journal().slack.clone()
+    }
+
+    /// Returns the bodies that were posted as traces: protobuf messages of OTLP.
+    pub fn traces(&self) -> Vec<Vec<u8>> {
+        self.shared
+            .journal()
+            .traces
+            .iter()
+            .map(|body| body.to_vec())
+            .collect()
     }
 
     /// Returns the bill: by namespace and hour (since 1970).

@@ -36,6 +36,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route("/v1/metrics", get(scrape))
         .route("/v1/descriptors", get(descriptors))
         .route("/slack/{token}", post(slack))
+        .route("/v1/traces", post(traces))
         .merge(prometheus::router())
         .fallback(nowhere)
         .with_state(shared)
@@ -473,6 +474,12 @@ async fn slack(State(shared): State<Shared>, Path(token): Path<String>, body: By
         }
         Ok(_) | Err(_) => text(StatusCode::BAD_REQUEST, "invalid_payload"),
     }
+}
+
+/// A collector of traces, which keeps the bodies as they are. An empty answer says that all spans were accepted.
+async fn traces(State(shared): State<Shared>, body: Bytes) -> StatusCode {
+    shared.journal().traces.push(body);
+    StatusCode::OK
 }
 
 async fn nowhere(State(shared): State<Shared>, method: Method, uri: Uri) -> Response {

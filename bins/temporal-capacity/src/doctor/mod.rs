@@ -52,6 +52,7 @@ async fn account(global: &Global, terminal: Terminal) -> anyhow::Result<Vec<Chec
     surroundings::temporal(&settings, &mut report).await;
     surroundings::home(&settings, listed.as_deref(), &mut report);
     surroundings::notifications(&settings, &mut report);
+    surroundings::traces(&settings, &mut report).await;
     bar.finish_and_clear();
     Ok(report.0)
 }

@@ -6,6 +6,7 @@ use capacity_settings::Settings;
 use capacity_workflows::connection;
 
 use super::findings::Checks;
+use crate::traces::PROGRAM;
 
 /// Timeout for connecting to the Temporal service.
 const CONNECT_BOUND: std::time::Duration = std::time::Duration::from_secs(20);
@@ -148,6 +149,21 @@ pub(super) fn home(settings: &Settings, listed: Option<&[String]>, report: &mut 
             let remedy = "fine for the command line; a worker needs it, and never scales that namespace down";
             report.odd(CHECK, "TEMPORAL_NAMESPACE is not set", remedy);
         }
+    }
+}
+
+/// Whether the collector of traces accepts them, if there is one.
+pub(super) async fn traces(settings: &Settings, report: &mut Checks) {
+    const CHECK: &str = "traces";
+    const REMEDY: &str = "spans are dropped until it accepts them, and nothing else is affected: check OTEL_EXPORTER_OTLP_ENDPOINT (the port for HTTP is usually 4318), or unset it";
+    let checked = match capacity_wiring::collector(settings, PROGRAM, process_edge::version()) {
+        Ok(None) => return,
+        Ok(Some(collector)) => collector.check().await.map(|()| collector),
+        Err(error) => Err(error),
+    };
+    match checked {
+        Ok(collector) => report.good(CHECK, format!("{} accepts spans", collector.url())),
+        Err(error) => report.bad(CHECK, format!("{error:#}"), REMEDY),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::evaluation::{
     Evaluation, EvaluationRequest, Judged, ObservedAccount, ObservedNamespace, Scope, ShadowDecision,
 };
 use crate::listing::{ObserveError, Progress};
+use crate::timing::{Part, Running};
 
 impl Autopilot {
     /// Observes the account and decides, without changing anything.
@@ -47,7 +48,11 @@ async fn evaluate(
     let observed = observe(autopilot, request, Infos::OfCandidates, progress).await?;
     let (account, acting, shadow) = (observed.account, observed.acting, observed.shadow);
     let decide = |observed| judged(observed, &account, &acting, shadow.as_ref());
+    let deciding = Running::begin(Part::Decide);
     let decisions: Vec<Judged> = observed.namespaces.into_iter().map(decide).collect();
+    let decided = deciding.end(decisions.len(), None);
+    let mut account = account;
+    account.timings.push(decided);
     autopilot.sizes_seen().take(&decisions);
     for error in &account.errors {
         tracing::warn!("{error}");

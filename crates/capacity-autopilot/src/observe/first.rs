@@ -19,6 +19,7 @@ use crate::metrics::{
 };
 use crate::namespaces::{Listed, Names, account_of};
 use crate::reading::{Purpose, Reading};
+use crate::timing::{Part, Running, Timing};
 
 /// Time that must remain until the ledger's newest minute exceeds the allowed age, because the evaluation takes
 /// time too.
@@ -50,6 +51,7 @@ pub(super) struct First<'a> {
     pub(super) older: Histories,
     pub(super) detail: Detail,
     pub(super) usage: Usage,
+    pub(super) timing: Timing,
 }
 
 impl<'a> First<'a> {
@@ -60,6 +62,7 @@ impl<'a> First<'a> {
         whole_account: bool,
         purpose: Purpose,
     ) -> Self {
+        let running = Running::begin(Part::Metrics);
         let mut reading = Reading::new(autopilot, account);
         let rules = &autopilot.settings().rules;
         let (mut acting, mut shadow) = (Judge::acting(rules), Judge::in_shadow(rules));
@@ -78,7 +81,12 @@ impl<'a> First<'a> {
             Some(metrics) => Usage::Remembered(metrics),
             None => Usage::Read(reading.read(names, detail, !whole_account, purpose).await),
         };
+        let error = match &usage {
+            Usage::Read(Err(unread)) => Some(unread.why.clone()),
+            Usage::Read(Ok(_)) | Usage::Remembered(_) => None,
+        };
         Self {
+            timing: running.end(names.len(), error),
             reading,
             acting,
             shadow,
@@ -106,7 +114,7 @@ pub(super) async fn list_and_read<'a>(
     autopilot: &'a Autopilot,
     request: &EvaluationRequest,
     progress: &(dyn Fn(Progress) + Sync),
-) -> Result<(Vec<Listed>, Option<First<'a>>), ObserveError> {
+) -> Result<(Vec<Listed>, Timing, Option<First<'a>>), ObserveError> {
     // How many requests are reserved for the sampler depends on which namespaces are provisioned now.
     let is_early = matches!(request.scope, Scope::All) && !request.ledger_is_enough;
     let before = autopilot.last_listed().filter(|_| is_early);
@@ -117,12 +125,16 @@ pub(super) async fn list_and_read<'a>(
         let Names { account, names } = &**before;
         Some(First::read(autopilot, account.clone(), names, true, Purpose::Evaluation).await)
     };
-    let (listed, early) = tokio::try_join!(list(autopilot, progress, || begun.notify_one()), async {
-        Ok(early.await)
-    })?;
+    let listing = async {
+        let running = Running::begin(Part::List);
+        let listed = list(autopilot, progress, || begun.notify_one()).await?;
+        let timing = running.end(listed.len(), None);
+        Ok((listed, timing))
+    };
+    let ((listed, timing), early) = tokio::try_join!(listing, async { Ok(early.await) })?;
     let early = before.zip(early);
     let early = early.filter(|(before, early)| early.is_of(before, &listed));
-    Ok((listed, early.map(|(_, early)| early)))
+    Ok((listed, timing, early.map(|(_, early)| early)))
 }
 
 /// Reads the last hour from the ledger. Returns its newest minute if it is fresh enough to skip another reading, and

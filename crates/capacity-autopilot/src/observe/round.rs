@@ -11,6 +11,7 @@ use super::first::{First, Usage, list_and_read};
 use super::policies::Judge;
 use super::{foreign, moving, unknown_throttling, warnings};
 use crate::autopilot::Autopilot;
+use crate::clock::machine_time;
 use crate::evaluation::{EvaluationRequest, ObservedAccount, ObservedNamespace, Scope, UsageSource};
 use crate::listing::{ObserveError, Progress, in_scope};
 use crate::metrics::{AccountMetrics, Detail, Histories, MetricsSource, NamespaceMetrics};
@@ -18,6 +19,7 @@ use crate::namespaces::{account_of, is_on_demand};
 use crate::reading::{Purpose, Reading};
 use crate::sampling::sampling_rule;
 use crate::text::{chain, counted};
+use crate::timing::{Part, Running, Timing};
 use crate::warning::{ObserveFailure, Warning};
 
 /// The view of the account before its metrics are read.
@@ -46,6 +48,7 @@ struct Round<'a> {
     purpose: Purpose,
     /// Failures that do not stop the evaluation.
     errors: Vec<ObserveFailure>,
+    timings: Vec<Timing>,
     /// The active policy and its state.
     acting: Judge,
     /// The shadow policy and its state.
@@ -108,6 +111,7 @@ pub(super) async fn observe(
             id: round.account_id,
             warnings,
             errors: round.errors,
+            timings: round.timings,
             view: round.account,
             ops_requests: ops_after - ops_before,
             metrics_requests: metrics_after - metrics_before,
@@ -140,7 +144,7 @@ impl<'a> Round<'a> {
         progress: &(dyn Fn(Progress) + Sync),
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, ObserveError> {
-        let (listed, early) = list_and_read(autopilot, request, progress).await?;
+        let (listed, listing, early) = list_and_read(autopilot, request, progress).await?;
         warnings.extend(autopilot.clock_skew().map(|behind| Warning::Clock { behind }));
         warnings::of_filters(autopilot, &listed, warnings);
         let account_id = account_of(listed.iter().map(|listed| &listed.id));
@@ -170,6 +174,7 @@ impl<'a> Round<'a> {
             account: account_view(autopilot, request),
             purpose,
             errors: Vec::new(),
+            timings: vec![listing, first.timing],
             acting: first.acting,
             shadow: first.shadow,
         };
@@ -199,21 +204,34 @@ impl<'a> Round<'a> {
         };
         let wanted = Wanted::of(&self.snapshots, &early);
         let details = async {
+            let running = Running::begin(Part::Details);
             self.look_at_details(is_remembered, detail, progress, warnings)
                 .await;
             self.look_for_unknown_throttling(warnings).await;
             self.fill_in_standby();
             moving::look_up(self.autopilot, &mut self.snapshots).await;
             foreign::look_up(&mut self.reading, &mut self.snapshots, self.autopilot.now()).await;
+            running.end(self.names.len(), None)
         };
-        tokio::join!(capacity_infos.read(wanted), details);
+        let reading = async {
+            let running = Running::begin(Part::CapacityInfo);
+            capacity_infos.read(wanted).await;
+            running.end(early.len(), None)
+        };
+        let (mut read, details) = tokio::join!(reading, details);
         let candidates = self.numbers_of(infos);
         progress(Progress::ReadingCapacityInfo(candidates.len()));
         capacity_infos
             .read(Wanted::of(&self.snapshots, &candidates))
             .await;
-        self.errors
-            .extend(capacity_infos.fill_in(&mut self.snapshots, &candidates));
+        let failure = capacity_infos.fill_in(&mut self.snapshots, &candidates);
+        if candidates.iter().any(|number| !early.contains(number)) {
+            read.until = machine_time();
+        }
+        read.namespaces = candidates.len();
+        read.error = failure.as_ref().map(ToString::to_string);
+        self.timings.extend([details, read]);
+        self.errors.extend(failure);
     }
 
     /// Returns the namespaces whose capacity info is needed, as far as is known now.

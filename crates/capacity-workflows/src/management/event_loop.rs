@@ -230,7 +230,7 @@ fn pop<T>(list: &mut Vec<T>) -> Option<T> {
 async fn conclude(context: &Context, mut report: ChangeReport) {
     let conclusion = Conclusion {
         report: report.clone(),
-        complete: false,
+        ..Conclusion::default()
     };
     let concluded: Concluded = context
         .execute_activity(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ pub(crate) struct Shared {
 pub(crate) struct Journal {
     pub(crate) requests: BTreeMap<String, u64>,
     pub(crate) slack: Vec<Value>,
+    pub(crate) traces: Vec<Bytes>,
 }
 
 impl Shared {

@@ -53,6 +53,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{/* The port of the collector of traces, if there is one. */}}
+{{- define "capacity.collectorPort" -}}
+{{- with default .Values.settings.otel_exporter_otlp_endpoint .Values.settings.otel_exporter_otlp_traces_endpoint -}}
+{{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" (urlParse .).host) -}}
+{{- default (ternary "443" "80" (hasPrefix "https:" .)) $port -}}
+{{- end -}}
+{{- end }}
+
 {{/* What no schema can say: values that are missing or contradict each other, with the remedy. */}}
 {{- define "capacity.validate" -}}
 {{- $keys := splitList "," (include "capacity.secretKeys" .) -}}
