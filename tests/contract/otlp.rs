@@ -268,7 +268,7 @@ async fn a_check_says_what_is_wrong_and_what_to_do() {
     assert!(matches!(absent.kind(), ErrorKind::Transport(_)) && absent.is_retryable());
 }
 
-/// OpenTelemetry's own collector, which `scripts/otelcol/build` builds; the test is skipped where it is missing.
+/// OpenTelemetry's own collector, which `scripts/otelcol/build` builds. The test is skipped if it is missing.
 #[expect(clippy::print_stdout, reason = "a skipped test says so in its output")]
 fn real_collector() -> Option<PathBuf> {
     let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tmp/otelcol");

@@ -63,7 +63,7 @@ pub struct ChangeTiming {
     pub from: SystemTime,
     /// Its end.
     pub until: SystemTime,
-    /// Its steps, in their order.
+    /// Its steps, in order.
     pub steps: Vec<StepTiming>,
 }
 

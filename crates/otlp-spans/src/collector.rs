@@ -256,7 +256,7 @@ fn resource(config: &OtlpConfig, service: Service<'_>) -> Resource {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect();
     for (name, value) in &config.attributes {
-        // The service's own setting wins over the general one, and what was given wins over what the program says.
+        // A configured service name takes precedence over an attribute, and configured attributes over the program's defaults.
         match attributes.iter_mut().find(|(known, _)| known == name) {
             Some(_) if name == "service.name" && config.service_name.is_some() => {}
             Some((_, known)) => value.clone_into(known),

@@ -129,7 +129,7 @@ pub(super) async fn list_and_read<'a>(
         let running = Running::begin(Part::List);
         let listed = list(autopilot, progress, || begun.notify_one()).await?;
         let timing = running.end(listed.len(), None);
-        Ok((listed, timing))
+        Ok::<_, ObserveError>((listed, timing))
     };
     let ((listed, timing), early) = tokio::try_join!(listing, async { Ok(early.await) })?;
     let early = before.zip(early);
