@@ -443,7 +443,7 @@ impl Client {
         let may_be_fetched =
             url.scheme() == "https" || (url.scheme() == "http" && self.shared.config.is_loopback());
         if !may_be_fetched {
-            let text = "the service sent a download URL that is not encrypted, which is not used".to_owned();
+            let text = "the service sent an unencrypted download URL, which was rejected".to_owned();
             return Err(ErrorKind::Contradiction(text));
         }
         let request = self.shared.http.get(url).timeout(LONGEST_DOWNLOAD);

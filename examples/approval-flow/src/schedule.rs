@@ -68,7 +68,7 @@ pub async fn create(client: &Client, when: &When, text: String) -> anyhow::Resul
         Ok(_) => Ok(()),
         Err(ScheduleError::Rpc(status)) if status.code() == Code::AlreadyExists => {
             bail!(
-                "the schedule `{SCHEDULE_ID}` exists already; delete it first: approval-flow schedule delete"
+                "the schedule `{SCHEDULE_ID}` already exists; delete it first: approval-flow schedule delete"
             )
         }
         Err(error) => Err(error).context("cannot create the schedule"),

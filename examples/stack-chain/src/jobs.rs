@@ -186,7 +186,7 @@ impl Jobs {
         self.by_id.get(id).ok_or_else(|| {
             ProviderError::new(
                 Trouble::NotFound,
-                format!("job `{id}` is not in the file of jobs"),
+                format!("job `{id}` is not in the jobs file"),
             )
         })
     }

@@ -165,7 +165,7 @@ fn wanted(event: Event) -> Result<Received, Refusal> {
         Progress::Succeeded => Outcome::Succeeded,
         Progress::Failed => Outcome::Failed,
         Progress::Active | Progress::Waiting | Progress::Canceled | Progress::Skipped => {
-            return ignored(format!("the state {} starts nothing", event.state));
+            return ignored(format!("the state {} does not start a chain", event.state));
         }
     };
     let is_run_id = !event.run.id.is_empty()
@@ -240,9 +240,9 @@ mod tests {
 
     #[rstest]
     #[case::proposed(&event("FINISHED", "PROPOSED", 0), "not TRACKED")]
-    #[case::still_running(&event("APPLYING", "TRACKED", 0), "starts nothing")]
-    #[case::new_state(&event("SOMETHING", "TRACKED", 0), "starts nothing")]
-    #[case::discarded(&event("DISCARDED", "TRACKED", 0), "starts nothing")]
+    #[case::still_running(&event("APPLYING", "TRACKED", 0), "does not start a chain")]
+    #[case::new_state(&event("SOMETHING", "TRACKED", 0), "does not start a chain")]
+    #[case::discarded(&event("DISCARDED", "TRACKED", 0), "does not start a chain")]
     #[case::audit(
         r#"{"account":"a","action":"x","timestamp":1800000000000}"#,
         "not a run event"

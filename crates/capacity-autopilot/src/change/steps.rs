@@ -38,7 +38,7 @@ pub struct Basis {
 pub enum Reading {
     /// The change can be posted on this basis.
     Ready(Basis),
-    /// The operation of this change exists already: it was posted before.
+    /// The operation of this change already exists, because it was posted before.
     Posted,
     /// There is nothing to post.
     Ended(Ending),

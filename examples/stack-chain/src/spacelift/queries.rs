@@ -276,7 +276,7 @@ impl Provider for Spacelift {
         let run = answer.run_trigger.ok_or_else(|| {
             about(stack)(Error::new(
                 TRIGGER.does,
-                ErrorKind::GraphQl("it started no run and gave no error".to_owned()),
+                ErrorKind::GraphQl("it started no run and returned no error".to_owned()),
             ))
         })?;
         Ok(self.run_of(stack, run))
