@@ -184,10 +184,7 @@ impl Jobs {
 
     fn job(&self, id: &str) -> Result<&Job, ProviderError> {
         self.by_id.get(id).ok_or_else(|| {
-            ProviderError::new(
-                Trouble::NotFound,
-                format!("job `{id}` is not in the jobs file"),
-            )
+            ProviderError::new(Trouble::NotFound, format!("job `{id}` is not in the jobs file"))
         })
     }
 
