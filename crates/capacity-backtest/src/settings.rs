@@ -21,7 +21,7 @@ pub enum Cadence {
     FiveMinutesAndAlerts,
     /// At minutes 55 and 0 only.
     HourEnd,
-    /// At minute 0 only.
+    /// Evaluations run only at minute 0.
     FullHour,
 }
 

@@ -13,7 +13,7 @@ pub enum Origin {
     Default,
     /// A line of a settings file or a `.env`.
     Line {
-        /// The file.
+        /// Path of the file.
         file: String,
         /// The line number, starting from 1.
         line: usize,

@@ -41,7 +41,7 @@ pub struct Settings {
     pub rules: Rules,
     /// Maximum number of changes that run at the same time.
     pub max_concurrent_changes: usize,
-    /// Whether nothing is changed and nothing is sent.
+    /// Whether this is a dry run, in which nothing is changed or sent.
     pub dry_run: bool,
     /// Location of the ledger for usage, decisions and changes.
     pub ledger: Option<capacity_ledger::Location>,

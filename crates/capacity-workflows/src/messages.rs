@@ -150,7 +150,7 @@ impl EvaluationReport {
     }
 }
 
-/// A request to observe: part of an evaluation, and what a controller of release 0.1.0 sends.
+/// A request to observe, which is part of an evaluation. A controller of release 0.1.0 sends it directly.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]

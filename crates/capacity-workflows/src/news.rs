@@ -24,7 +24,7 @@ pub(crate) struct News {
     pub(crate) more: Vec<Section>,
     /// The ongoing problems, if the channel is notified.
     pub(crate) standing: BTreeMap<String, Standing>,
-    /// Since when evaluations have been failing, if that is to be announced (UTC, RFC 3339).
+    /// Time since which evaluations have been failing, if that must be announced (UTC, RFC 3339).
     pub(crate) failing_since: Option<String>,
     /// Whether to announce that the schedule is running although changes are paused.
     pub(crate) unpaused: bool,

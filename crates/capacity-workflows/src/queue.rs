@@ -60,9 +60,9 @@ pub struct RunningChange {
 pub(crate) enum NextStart {
     /// The queued change at this index starts.
     Start(usize),
-    /// Nothing until this time.
+    /// No change starts before this time (milliseconds since 1970).
     At(u64),
-    /// Nothing until something changes.
+    /// No change starts until something else changes.
     Wait,
     /// Nothing until a verdict or until a person resumes: too many changes were posted without a verdict.
     Blocked,

@@ -12,7 +12,7 @@ use crate::names::Installation;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ActivitySettings {
-    /// Whether nothing is changed and nothing is sent.
+    /// Whether this is a dry run, in which nothing is changed or sent.
     pub dry_run: bool,
     /// Maximum number of changes that run at the same time.
     pub max_concurrent_changes: u32,
@@ -31,7 +31,7 @@ pub struct ActivitySettings {
     pub spec_fields_not_compared: Vec<String>,
     /// Interval at which the operation of a slow change is polled.
     pub follow_every: Duration,
-    /// A change whose workflow does nothing for this long is announced as making no progress.
+    /// Time without any activity after which a change is announced as making no progress.
     pub no_progress_after: Duration,
     /// First minute of the UTC hour in which nothing is released, because a release that takes effect in the
     /// next hour saves nothing in this one. 60 for no such minute, as for a simulated cloud, whose hours may

@@ -131,7 +131,7 @@ pub enum ErrorKind {
 fn not_prometheus_remedy(status: u16) -> &'static str {
     match status {
         405 => "it allows neither POST nor GET of /api/v1/query: let the gateway in front of it allow GET",
-        _ => "is the base URL right, with its path and without /api/v1?",
+        _ => "check the base URL: it must include its path, but not /api/v1",
     }
 }
 

@@ -111,7 +111,7 @@ impl Strict {
         let family = self.family.as_mut().expect("just found or opened");
         demand(
             !family.has_samples,
-            "the metadata of a family stands before its samples",
+            "the metadata of a family precedes its samples",
         )?;
         Ok(family)
     }
