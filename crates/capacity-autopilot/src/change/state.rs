@@ -204,7 +204,7 @@ pub struct ChangeResult {
     pub from_trus: u32,
     /// Target TRUs; 0 means on-demand.
     pub to_trus: u32,
-    /// Its outcome.
+    /// Outcome of the change.
     pub outcome: Outcome,
     /// Our operation id; also set if nothing was sent.
     pub operation_id: String,
