@@ -196,7 +196,7 @@ fn every_mistake_is_told_at_once() {
       NAMESPACE_ALLOWLIST = `or[ders` (environment): the pattern `or[ders` does not parse: unclosed character class; missing ']'; globs support *, ?, [ab] and {a,b}
       DRY_RUN_MODE = `maybe` (environment): this is neither true nor false; write true or false
       CLOUD_OPS_API_BASE_URL (environment): the URL contains a user or password; put the key into its own setting
-      TEMPORAL_CLOUD_METRICS_API_KEY: it is not set (API key for the metrics endpoint; the role Metrics Read-Only is enough); set it, or name a file that holds it in TEMPORAL_CLOUD_METRICS_API_KEY_FILE
+      TEMPORAL_CLOUD_METRICS_API_KEY: it is not set (API key for the metrics endpoint; the role Metrics Read-Only is enough); set it, or specify a file that contains it in TEMPORAL_CLOUD_METRICS_API_KEY_FILE
       TEMPORAL_CERT_PATH (environment): it also needs TEMPORAL_KEY_PATH
     ");
 }
