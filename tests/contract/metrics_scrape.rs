@@ -96,11 +96,15 @@ async fn an_answer_is_complete_only_if_it_says_so(
 }
 
 #[rstest]
-#[case::no_key(200, "Jwt is missing", "beginning `Jwt is missing`; no key was sent")]
+#[case::no_key(
+    200,
+    "Jwt is missing",
+    "beginning `Jwt is missing`; the service found no usable key"
+)]
 #[case::no_key_with_a_status(
     401,
     "Jwt is missing",
-    "refused with 401: Jwt is missing; no key was sent: TEMPORAL_CLOUD_METRICS_API_KEY is empty"
+    "refused with 401: Jwt is missing; the service found no usable key in the request: check TEMPORAL_CLOUD_METRICS_API_KEY"
 )]
 #[case::expired_key(
     401,

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use capacity_workflows::controller::Controller;
-use capacity_workflows::{CapacityManagementWorkflow, ControllerState, Lenient, PauseKind, names, pauses};
+use capacity_workflows::{
+    CapacityManagementWorkflow, ControllerState, Lenient, Opened, PauseKind, names, pauses,
+};
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use jiff::SignedDuration;
 use temporalio_client::{WorkflowStartOptions, WorkflowTerminateOptions};
@@ -13,7 +15,7 @@ use crate::harness::{Setup, TASK_QUEUE, World, throttled, with_worker};
 
 const PATIENT: Duration = Duration::from_mins(2);
 
-async fn pause(world: &World, kind: PauseKind, ends_after: Option<Duration>) -> bool {
+async fn pause(world: &World, kind: PauseKind, ends_after: Option<Duration>) -> Opened {
     pauses::open(
         &world.client,
         &world.installation,
@@ -29,8 +31,17 @@ async fn pause(world: &World, kind: PauseKind, ends_after: Option<Duration>) -> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_before_the_first_evaluation_holds_and_outlives_its_controller() {
     with_worker("paused-first", throttled(&["checkout"]), async |world| {
-        assert!(pause(world, PauseKind::All, None).await);
-        assert!(!pause(world, PauseKind::All, None).await, "it is open already");
+        let hour = Some(Duration::from_hours(1));
+        assert_eq!(pause(world, PauseKind::All, hour).await, Opened::New);
+        let longer = pause(world, PauseKind::All, None).await;
+        assert!(matches!(longer, Opened::Extended(_)), "{longer:?}");
+        for shorter in [None, hour] {
+            let known = pause(world, PauseKind::All, shorter).await;
+            assert!(
+                matches!(&known, Opened::Already(pause) if pause.seen.until.is_none()),
+                "{known:?}"
+            );
+        }
         let first = world.evaluate("first").await;
         assert!(first.paused && first.changes.is_empty(), "{first:?}");
         assert!(first.decisions[0].reason.contains("ana@laptop"), "{first:?}");

@@ -9,7 +9,7 @@ use capacity_engine::PolicyRef;
 use capacity_settings::{Inputs, Needs, Settings};
 use capacity_workflows::controller::{Controller, Trigger};
 use capacity_workflows::schedule::{CreateOutcome, Schedule, ScheduleError, ScheduleOptions, Shown};
-use capacity_workflows::{ConnectionSettings, Installation, PauseKind, connection, pauses};
+use capacity_workflows::{ConnectionSettings, Installation, Opened, PauseKind, connection, pauses};
 use clap::{Args, Parser, Subcommand};
 use jiff::tz::TimeZone;
 use process_edge::{flush_errors, report_panics, write_error, write_output};
@@ -43,10 +43,11 @@ enum Command {
     Create(Times),
     /// Show the schedule and its next five runs.
     Show,
-    /// Pause changes: evaluations continue but change nothing. Works without a worker, schedule or controller.
+    /// Pause changes: evaluations continue but change nothing. Works without a worker, schedule or controller; extends a pause that
+    /// ends earlier. Applies to workers, and to `temporal-capacity apply` where `TEMPORAL_ADDRESS` and `TEMPORAL_NAMESPACE` are set.
     Pause {
         /// Reason for the pause; `status` and notifications show it.
-        #[arg(long)]
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         reason: String,
         /// Pause scaling up only.
         #[arg(long, conflicts_with = "scale_down")]
@@ -138,6 +139,22 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Create(times) => Some(times.options(&settings.rules.policy)?),
         _ => None,
     };
+    let pause_ends_after = match &command {
+        Command::Pause {
+            reason, ends_after, ..
+        } => {
+            anyhow::ensure!(
+                !reason.trim().is_empty(),
+                "--reason: write why changes are paused"
+            );
+            ends_after
+                .as_deref()
+                .map(pause_span)
+                .transpose()
+                .context("--for")?
+        }
+        _ => None,
+    };
     let (connection, client) = connect(&settings).await?;
     let schedule = Schedule::new(&client, &installation);
     match command {
@@ -166,15 +183,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             reason,
             scale_up,
             scale_down,
-            ends_after,
+            ..
         } => {
             let kind = match (scale_up, scale_down) {
                 (true, _) => PauseKind::ScaleUp,
                 (_, true) => PauseKind::ScaleDown,
                 _ => PauseKind::All,
             };
-            let ends_after = ends_after.as_deref().map(span).transpose().context("--for")?;
-            pause_changes(&client, &installation, kind, &reason, ends_after).await?;
+            pause_changes(&client, &installation, kind, &reason, pause_ends_after).await?;
         }
         Command::Resume { spec_checked } => resume_changes(&client, &installation, spec_checked).await?,
         Command::Trigger => {
@@ -200,17 +216,25 @@ async fn pause_changes(
     let opened = pauses::open(client, installation, kind, reason, &who(), ends_after)
         .await
         .context("nothing is paused")?;
-    if !opened {
-        let known = pauses::read(client, installation, kind).await?;
-        let known = known.map(|pause| pause.sentence()).unwrap_or_default();
-        report(&format!("already paused: {known}"));
-        return Ok(());
+    let what = match kind {
+        PauseKind::ScaleUp => "scaling up",
+        PauseKind::ScaleDown => "scaling down",
+        _ => "all changes",
+    };
+    match opened {
+        Opened::Already(known) => {
+            report(&format!(
+                "nothing was changed, because an open pause lasts at least as long: {}",
+                known.sentence()
+            ));
+            return Ok(());
+        }
+        Opened::Extended(before) => report(&format!(
+            "paused: {what}; this replaces a pause that ended earlier: {}",
+            before.sentence()
+        )),
+        _ => report(&format!("paused: {what}")),
     }
-    report(match kind {
-        PauseKind::ScaleUp => "paused: scaling up",
-        PauseKind::ScaleDown => "paused: scaling down",
-        _ => "paused: all changes",
-    });
     // The note on the schedule is informational; the pause works without it.
     if kind == PauseKind::All && ends_after.is_none() {
         match Schedule::new(client, installation).pause(reason).await {
@@ -360,13 +384,23 @@ fn numbers(text: &str, highest: u8) -> anyhow::Result<Vec<u8>> {
 }
 
 fn span(text: &str) -> anyhow::Result<Duration> {
-    let span: jiff::SignedDuration = text
-        .parse()
-        .ok()
-        .with_context(|| format!("`{text}`: write a duration with its unit, such as 30s or 10m"))?;
+    let span: Option<jiff::Span> = text.parse().ok();
+    let span = span
+        .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
+        .with_context(|| format!("`{text}`: write a duration with its unit, such as 30s, 10m or 2d"))?;
     Duration::try_from(span)
         .ok()
         .with_context(|| format!("`{text}`: a duration cannot be negative"))
+}
+
+/// How long a pause lasts: at least a second.
+fn pause_span(text: &str) -> anyhow::Result<Duration> {
+    let span = span(text)?;
+    anyhow::ensure!(
+        span >= Duration::from_secs(1),
+        "`{text}`: a pause lasts at least 1s; leave --for out to pause until `resume`"
+    );
+    Ok(span)
 }
 
 fn text_of(shown: &Shown) -> String {
@@ -375,21 +409,54 @@ fn text_of(shown: &Shown) -> String {
     } else {
         "running".to_owned()
     };
-    let minutes: Vec<String> = shown.minutes.iter().map(ToString::to_string).collect();
     let mut text = format!(
-        "state: {state}; minutes {} in {}\n\
+        "state: {state}; {}\n\
          runs: {} started, {} skipped because one was still running, {} missed\n\
          next:\n",
-        minutes.join(", "),
-        shown.time_zone,
+        times_of(shown),
         shown.runs,
         shown.skipped,
         shown.missed
     );
+    let zone = TimeZone::get(&shown.time_zone).unwrap_or(TimeZone::UTC);
     for run in &shown.next {
-        let _ = writeln!(text, "  {}", run.strftime("%Y-%m-%d %H:%M:%S UTC"));
+        let run = run.to_zoned_datetime(zone.clone());
+        let _ = writeln!(text, "  {}", run.strftime("%Y-%m-%d %H:%M:%S %Z"));
     }
     text
+}
+
+/// `runs at minute 45 of hours 8-17 (America/New_York)`.
+fn times_of(shown: &Shown) -> String {
+    let noun = if shown.minutes.len() == 1 {
+        "minute"
+    } else {
+        "minutes"
+    };
+    let hours = match (shown.hours.len(), shown.hours.as_slice()) {
+        (0 | 24.., _) => "every hour".to_owned(),
+        (_, [hour]) => format!("hour {hour}"),
+        (_, hours) => format!("hours {}", ranges(hours)),
+    };
+    format!(
+        "runs at {noun} {} of {hours} ({})",
+        ranges(&shown.minutes),
+        shown.time_zone
+    )
+}
+
+/// Writes numbers as they are given on the command line: `8-10,17`.
+fn ranges(numbers: &[i32]) -> String {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    let runs = numbers.chunk_by(|one, next| one + 1 == *next);
+    let parts: Vec<String> = runs
+        .map(|run| match run {
+            [first, _, .., last] => format!("{first}-{last}"),
+            run => run.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+        })
+        .collect();
+    parts.join(",")
 }
 
 fn tell(text: &str) {
@@ -410,7 +477,49 @@ mod tests {
     use capacity_engine::break_even::Parameters;
     use clap::CommandFactory;
 
-    use super::{Arguments, PolicyRef, Times, numbers};
+    use capacity_workflows::schedule::Shown;
+
+    use super::{Arguments, PolicyRef, Times, numbers, pause_span, text_of};
+
+    #[test]
+    fn a_schedule_is_shown_with_its_hours_and_in_its_time_zone() {
+        let mut shown = Shown {
+            paused: false,
+            note: String::new(),
+            runs: 3,
+            skipped: 0,
+            missed: 0,
+            minutes: vec![45],
+            hours: (8..=17).collect(),
+            time_zone: "America/New_York".to_owned(),
+            next: vec!["2026-11-25T13:45:00Z".parse().expect("a time")],
+        };
+        insta::assert_snapshot!(text_of(&shown), @r"
+        state: running; runs at minute 45 of hours 8-17 (America/New_York)
+        runs: 3 started, 0 skipped because one was still running, 0 missed
+        next:
+          2026-11-25 08:45:00 EST
+        ");
+        shown.minutes = vec![0, 55];
+        shown.hours = (0..24).collect();
+        shown.time_zone = "UTC".to_owned();
+        let text = text_of(&shown);
+        assert!(
+            text.contains("runs at minutes 0,55 of every hour (UTC)"),
+            "{text}"
+        );
+        assert!(text.contains("  2026-11-25 13:45:00 UTC"), "{text}");
+        shown.hours = vec![6, 12, 18];
+        assert!(text_of(&shown).contains("of hours 6,12,18 "));
+    }
+
+    #[test]
+    fn a_pause_lasts_at_least_a_second() {
+        assert!(pause_span("2h").is_ok() && pause_span("2d").is_ok());
+        for text in ["0s", "0h", "500ms", "-1h"] {
+            assert!(pause_span(text).is_err(), "{text}");
+        }
+    }
 
     /// Covers the help of every command, wrapped at 100 columns.
     #[test]

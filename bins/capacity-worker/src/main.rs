@@ -20,7 +20,7 @@ use clap::{Parser, ValueEnum};
 use otlp_spans::Spans;
 use process_edge::{flush_errors, report_panics, write_error};
 use slack_notifier::Webhook;
-use temporal_worker_kit::{Config, Kit, LogSettings, Registry, subscriber};
+use temporal_worker_kit::{Config, InvalidLevel, Kit, LogSettings, Registry, subscriber};
 
 /// Run the capacity autopilot on a Temporal task queue.
 #[derive(Debug, Parser)]
@@ -66,7 +66,7 @@ struct Arguments {
     #[arg(long = "set", value_name = "NAME=VALUE")]
     set: Vec<String>,
     /// Log level on standard error: error, warn, info, debug, trace or a tracing filter.
-    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    #[arg(long, default_value = "info", value_name = "LEVEL", value_parser = log_level)]
     log_level: String,
     /// Log format.
     #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORM")]
@@ -135,6 +135,10 @@ fn main() -> ExitCode {
 /// How long to wait at exit for the last log lines to be written to standard error, because its reader may
 /// have stopped reading.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+fn log_level(text: &str) -> Result<String, InvalidLevel> {
+    LogSettings::try_new(text, temporal_worker_kit::LogFormat::Text).map(|log| log.level)
+}
 
 fn log(arguments: &Arguments) {
     let log = LogSettings {

@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use process_edge::{write_error, write_output};
+use process_edge::{flush_errors, write_error, write_output};
 
 /// Timeout for the worker's response, which includes its check of the Temporal service (at most 5 s).
 const BOUND: Duration = Duration::from_secs(9);
+/// Timeout for writing the error, which may never be read.
+const LAST_LINES: Duration = Duration::from_secs(2);
 /// Maximum length of the response in bytes, well above the length of a real one.
 const MOST_BYTES: u64 = 64 * 1024;
 
@@ -27,6 +29,7 @@ pub(crate) fn probe(listen: SocketAddr) -> ExitCode {
             write_error(format!(
                 "error: no worker answers at {address}: {error}. Start it, or pass its --listen address\n"
             ));
+            flush_errors(LAST_LINES);
             ExitCode::from(1)
         }
     }

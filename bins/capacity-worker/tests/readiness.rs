@@ -263,3 +263,33 @@ fn served(answer: &str) -> BTreeSet<Metric> {
         .map(|(name, kind)| (name.clone(), kind.clone(), labels_of(name)))
         .collect()
 }
+
+#[test]
+fn a_probe_without_a_worker_says_what_is_missing() {
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port");
+    let probed = Command::new(env!("CARGO_BIN_EXE_capacity-worker"))
+        .args(["--probe", "--listen", &address.to_string()])
+        .env_clear()
+        .output()
+        .expect("run");
+    let errors = String::from_utf8_lossy(&probed.stderr);
+    assert_eq!(probed.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains(&format!("error: no worker answers at {address}: ")) && errors.contains("Start it"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_log_level_that_is_none_is_refused_with_the_levels() {
+    let refused = Command::new(env!("CARGO_BIN_EXE_capacity-worker"))
+        .args(["--log-level", "verbose"])
+        .env_clear()
+        .output()
+        .expect("run");
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("error, warn, info, debug, trace"), "{errors}");
+}

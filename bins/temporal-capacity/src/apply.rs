@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use capacity_autopilot::{
-    Autopilot, CarryOut, ChangeOrder, ChangeResult, ChangeTiming, Digest, Evaluation, Plan, PlanNews,
-    Problem, Scope, Stop, chain, plan_news, recall_problems, record_changes, record_evaluation,
-    record_policies, store_problems,
+    Autopilot, CarryOut, ChangeOrder, ChangeResult, ChangeTiming, Digest, Evaluation, EvaluationRequest,
+    Plan, PlanNews, Problem, Scope, Stop, chain, counted, plan_news, recall_problems, record_changes,
+    record_evaluation, record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
+use capacity_workflows::Pause;
 use slack_notifier::{Message, Webhook};
 
 use crate::arguments::{self, Global};
 use crate::exit::{Exit, report, tell};
 use crate::output::Output;
+use crate::pauses::{Pauses, held, refuse};
 use crate::plan::show_or_warn;
 use crate::render;
 use crate::setup;
@@ -82,16 +84,25 @@ struct Agreed {
     go: bool,
     /// Whether the table of the plan has already been printed.
     is_shown: bool,
+    pauses: Pauses,
 }
 
 impl Apply<'_> {
     /// Makes the plan and asks for confirmation if needed. Changes nothing.
     async fn plan_and_ask(&self) -> anyhow::Result<Agreed> {
+        finish_changes(&self.autopilot).await;
+        let pauses = Pauses::of(&self.settings).await;
+        let open = pauses.open().await;
+        if !self.settings.dry_run {
+            refuse(&open)?;
+        }
         let (plan, orders, evaluation) = if let Some(path) = &self.flags.file {
             let (plan, orders) = saved(&self.autopilot, path).await?;
             (plan, orders, None)
         } else {
-            let evaluation = setup::evaluate(&self.autopilot, &Scope::All, self.terminal).await?;
+            let restrictions = open.iter().filter_map(Pause::restriction);
+            let request = EvaluationRequest::of(Scope::All).with_restrictions(restrictions);
+            let evaluation = setup::evaluate_on(&self.autopilot, request, self.terminal).await?;
             let plan = Plan::of(&evaluation);
             self.traces.planned(&plan, &evaluation, self.settings.dry_run);
             let orders = plan.orders();
@@ -118,6 +129,7 @@ impl Apply<'_> {
             orders,
             go,
             is_shown,
+            pauses,
         })
     }
 
@@ -127,14 +139,20 @@ impl Apply<'_> {
         let Agreed {
             mut plan,
             evaluation,
-            orders,
+            mut orders,
             go,
             is_shown,
+            pauses,
         } = agreed;
         let (dry_run, planned) = (self.settings.dry_run, orders.len());
         let mut stopped = None;
         if go {
-            let (results, stop) = self.carry_out(&plan.plan_id, orders, stops).await;
+            // Someone may have paused changes since the plan was made or saved.
+            let open = pauses.open().await;
+            refuse(&open)?;
+            let refused = held(&mut orders, &open);
+            let (mut results, stop) = self.carry_out(&plan.plan_id, orders, stops).await;
+            results.extend(refused);
             (plan.changes, stopped) = (Some(results), stop);
         }
         if go || dry_run {
@@ -147,12 +165,10 @@ impl Apply<'_> {
             tell("nothing was changed");
         }
         self.print(&plan, is_shown);
-        let left = left(plan.changes.as_deref().unwrap_or_default());
+        let why = stopped.map(Stopped::why);
+        let left = left(plan.changes.as_deref().unwrap_or_default(), why.as_deref());
         if let Some(left) = &left {
-            let why = stopped.map_or_else(String::new, |stopped| format!("{}: ", stopped.why()));
-            tell(&format!(
-                "{why}{left}; `temporal-capacity plan` shows what is left"
-            ));
+            tell(&format!("{left}; `temporal-capacity plan` shows what is left"));
         }
         Ok(match (left, stopped) {
             (Some(_), Some(stopped)) => stopped.exit(),
@@ -321,8 +337,29 @@ impl Apply<'_> {
 /// Timeout for the webhook at the end of `apply`.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Describes how many changes were not carried out, by outcome; `None` if all were.
-fn left(results: &[ChangeResult]) -> Option<String> {
+/// Records how changes ended that an earlier run left in progress. A failure only delays it.
+pub(crate) async fn finish_changes(autopilot: &Autopilot) {
+    match capacity_autopilot::finish_changes(autopilot).await {
+        Ok(ended) => {
+            for change in ended {
+                let why = change
+                    .error
+                    .map_or_else(String::new, |error| format!(": {error}"));
+                tell(&format!(
+                    "the change of {} that was left in progress has ended: {}{why}",
+                    change.namespace,
+                    change.outcome.replace('_', " ")
+                ));
+            }
+        }
+        Err(error) => tell(&format!(
+            "warning: the outcomes of changes in progress were not recorded: {error}"
+        )),
+    }
+}
+
+/// Describes how many changes were not carried out, by outcome, and why the run was stopped; `None` if all were.
+fn left(results: &[ChangeResult], stopped: Option<&str>) -> Option<String> {
     let mut counts = BTreeMap::new();
     for result in results.iter().filter(|result| !result.outcome.is_success()) {
         *counts.entry(result.outcome.as_str()).or_insert(0_usize) += 1;
@@ -331,12 +368,23 @@ fn left(results: &[ChangeResult]) -> Option<String> {
         return None;
     }
     let total: usize = counts.values().sum();
-    let noun = if total == 1 { "change was" } else { "changes were" };
     let counts: Vec<String> = counts
         .into_iter()
-        .map(|(outcome, count)| format!("{count} {}", outcome.replace('_', " ")))
+        .map(|(outcome, count)| match outcome {
+            "in_progress" => format!("{count} in progress in Temporal Cloud"),
+            outcome => format!("{count} {}", outcome.replace('_', " ")),
+        })
         .collect();
-    Some(format!("{total} {noun} not carried out ({})", counts.join(", ")))
+    let (changes, counts) = (counted(total, "change"), counts.join(", "));
+    let (is, was) = if total == 1 {
+        ("is", "was")
+    } else {
+        ("are", "were")
+    };
+    Some(match stopped {
+        Some(why) => format!("{why}: {changes} {is} unfinished ({counts})"),
+        None => format!("{changes} {was} not carried out ({counts})"),
+    })
 }
 
 /// Reads a saved plan and checks its age by the service's clock.
@@ -359,12 +407,11 @@ async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<
 /// Asks for confirmation on the terminal. Waits on a separate thread, so that signals are handled
 /// meanwhile.
 async fn agreed(changes: usize) -> bool {
-    let noun = if changes == 1 {
-        "this change"
-    } else {
-        "these changes"
+    let what = match changes {
+        1 => "this change".to_owned(),
+        changes => format!("these {changes} changes"),
     };
-    confirmed(&format!("Carry out {noun} ({changes})?")).await
+    confirmed(&format!("Apply {what}?")).await
 }
 
 /// Carries out the changes and shows progress on standard error. `ended` is called for each change.

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use capacity_autopilot::ActionName;
+use capacity_autopilot::{ActionName, chain};
 use capacity_settings::Needs;
 use capacity_workflows::controller::{self, Controller};
 use capacity_workflows::schedule::{Schedule, Shown};
-use capacity_workflows::{EvaluationReport, Installation, Status, connection};
+use capacity_workflows::{EvaluationReport, Installation, Pause, Status};
 use comfy_table::Cell;
 use serde::Serialize;
 use temporalio_client::Client;
@@ -15,6 +15,7 @@ use temporalio_client::Client;
 use crate::arguments::{Global, Trigger};
 use crate::exit::{Exit, print, tell};
 use crate::output::Output;
+use crate::pauses;
 use crate::setup;
 use crate::stops::Stops;
 use crate::tables;
@@ -31,9 +32,7 @@ async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
             ..Needs::default()
         },
     )?;
-    let identity = format!("temporal-capacity@{}", std::process::id());
-    let client = connection(&settings.home, identity)?.connect().await?;
-    Ok((client, Installation::of(&settings.home)))
+    pauses::connect(&settings).await
 }
 
 /// Prints a value as JSON if requested. Returns whether it did.
@@ -52,14 +51,29 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
     let bar = terminal.progress("querying the controller");
     let answer = Controller::new(&client, &installation).status(BOUND).await;
     let schedule = Schedule::new(&client, &installation).show().await;
+    // The controller knows a pause only from its next evaluation on.
+    let paused = capacity_workflows::pauses::read_all(&client, &installation).await;
     bar.finish_and_clear();
-    let status = match answer {
+    let paused: Option<Vec<String>> = match paused {
+        Ok(read) => {
+            let open = read.iter().filter(|pause| pause.seen.open);
+            Some(open.map(Pause::sentence).collect())
+        }
+        Err(error) => {
+            tell(&format!("warning: pauses could not be read: {}", chain(&error)));
+            None
+        }
+    };
+    let mut status = match answer {
         Ok(status) => status,
         Err(problem) => {
             // Reading past schedule runs needs no worker.
             tell(&format!(
                 "no response from the controller ({problem}); start `capacity-worker`"
             ));
+            for pause in paused.iter().flatten() {
+                print(pause)?;
+            }
             for tick in Schedule::new(&client, &installation)
                 .last_ticks(Duration::from_secs(3))
                 .await?
@@ -69,6 +83,10 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
             return Ok(Exit::Failed);
         }
     };
+    let was_paused = status.paused.is_some();
+    if let Some(paused) = &paused {
+        status.paused = (!paused.is_empty()).then(|| paused.join("; "));
+    }
     if as_json(&status, global)? {
         return Ok(Exit::Done);
     }
@@ -76,6 +94,11 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
         tell(&format!("warning: {error}"));
     }
     print(&status.summary)?;
+    match (was_paused, &status.paused) {
+        (false, Some(paused)) => print(paused)?,
+        (true, None) => print("the pause has ended; the next evaluation changes capacity again")?,
+        _ => {}
+    }
     if let Some(coverage) = &status.coverage {
         print(&format!("usage: {coverage}"))?;
     }
@@ -196,7 +219,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
     );
     let stops = Stops::listen(None)?;
     let bar = terminal.progress("evaluating");
-    let bound = Duration::from_secs(flags.timeout);
+    let bound = flags.timeout;
     let controller = Controller::new(&client, &installation);
     let answer = tokio::select! {
         answer = controller.evaluate(&update_id, bound) => Ok(answer),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope, Stop};
+use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope, Stop, counted};
 use capacity_engine::Rules;
 use capacity_engine::pricing::in_dollars;
 use capacity_settings::{Inputs, Needs};
@@ -110,7 +110,8 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         .filter(|judged| judged.decision.action.is_change())
         .count();
     say(format!(
-        "\n4. After one more simulated hour, the next plan has {left} changes.\n\n{}",
+        "\n4. After one more simulated hour, the next plan has {}.\n\n{}",
+        counted(left, "change"),
         state(&cloud, terminal)
     ));
     let after = full_hour(&cloud, price)?;

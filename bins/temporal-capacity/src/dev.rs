@@ -168,11 +168,17 @@ fn introduction(
          \n\
          An evaluation is made {when}; usage is sampled every minute. In another terminal:\n\
          \n  export TEMPORAL_ADDRESS={address} TEMPORAL_NAMESPACE={NAMESPACE} LEDGER_URL={ledger}\n\
-         \n  temporal-capacity status\n  temporal-capacity history\n  temporal-capacity trigger --wait\n  capacity-schedule show\n\
+         \n  temporal-capacity status\n  temporal-capacity history\n  temporal-capacity trigger --wait\n{schedule}\
          \nPress Ctrl-C to stop everything.\n",
         address = server.address(),
         cloud = cloud.ops_url(),
         ledger = ledger.display(),
+        // At a higher speed the cloud's clock triggers evaluations, and there is no schedule.
+        schedule = if simulated_minutes.is_none() {
+            "  capacity-schedule show\n"
+        } else {
+            ""
+        },
         when = simulated_minutes.map_or_else(
             || "every minute".to_owned(),
             |minutes| {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use capacity_autopilot::counted;
 use capacity_engine::NamespacePatterns;
 use capacity_ledger::{Format, HistoryFilter, HistoryRow, Ledger, LedgerError};
 use comfy_table::Cell;
@@ -14,6 +15,7 @@ use crate::output::Output;
 use crate::render;
 use crate::tables;
 use crate::terminal::Terminal;
+use crate::times;
 
 const HEADER: [&str; 7] = [
     "when (UTC)",
@@ -29,6 +31,7 @@ const HEADER: [&str; 7] = [
 const ON_A_SCREEN: u32 = 200;
 
 pub(crate) async fn history(flags: &History, global: &Global, terminal: Terminal) -> anyhow::Result<Exit> {
+    times::range(flags.from, flags.to)?;
     let ledger = open_read_only(global).await?;
     let filter = HistoryFilter {
         namespaces: matching(&ledger, &flags.namespaces).await?,
@@ -76,8 +79,9 @@ async fn matching(ledger: &Ledger, globs: &[String]) -> anyhow::Result<Vec<Strin
     let matching: Vec<String> = decided.into_iter().filter(matches).collect();
     anyhow::ensure!(
         !matching.is_empty(),
-        "no namespace in the ledger matches {}; it has decisions about {known} namespaces",
-        globs.join(", ")
+        "no namespace in the ledger matches {}; it has decisions about {}",
+        globs.join(", "),
+        counted(known, "namespace")
     );
     Ok(matching)
 }
@@ -132,11 +136,10 @@ fn table(rows: &[HistoryRow], terminal: Terminal) -> anyhow::Result<String> {
     for row in rows {
         table.add_row(cells(row)?.map(|cell| Cell::new(tables::printable(&cell))));
     }
-    let noun = if rows.len() == 1 { "decision" } else { "decisions" };
     Ok(format!(
-        "{}{} {noun}",
+        "{}{}",
         tables::lines_with_texts(&table, 4, terminal),
-        rows.len()
+        counted(rows.len(), "decision")
     ))
 }
 

@@ -5,15 +5,18 @@ use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Stdout, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use capacity_ledger::{Format, Ledger, LedgerError, Location, Table};
+use capacity_autopilot::counted;
+use capacity_ledger::{Format, Info, Ledger, LedgerError, Location, Table};
 use capacity_settings::{Keep, Needs, Settings};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::arguments::{Global, LedgerCommand, LedgerTable};
 use crate::exit::{Exit, print, tell};
 use crate::output::Output;
+use crate::render;
 use crate::setup;
-use crate::terminal::confirmed;
+use crate::tables;
+use crate::terminal::{Terminal, confirmed};
 
 pub(crate) async fn open_read_only(global: &Global) -> anyhow::Result<Ledger> {
     let (location, _) = location_and_keep(global)?;
@@ -86,7 +89,11 @@ impl Write for LargeOutput {
     }
 }
 
-pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Result<Exit> {
+pub(crate) async fn run(
+    command: &LedgerCommand,
+    global: &Global,
+    terminal: Terminal,
+) -> anyhow::Result<Exit> {
     let (location, keep) = location_and_keep(global)?;
     match command {
         LedgerCommand::Info => {
@@ -107,15 +114,7 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
                 Output::None => return Ok(Exit::Done),
                 _ => {}
             }
-            print(&format!("location  {}", info.location))?;
-            print(&format!("tables    version {}", info.schema_version))?;
-            print(&format!("size      {} bytes", info.bytes))?;
-            for (name, rows) in &info.rows {
-                print(&format!("{name:<12} {rows}"))?;
-            }
-            if let (Some(oldest), Some(newest)) = (info.oldest_minute, info.newest_minute) {
-                print(&format!("minutes from {oldest} to {newest}"))?;
-            }
+            print(table(&info, terminal).trim_end())?;
         }
         LedgerCommand::Verify => {
             let problems = Ledger::open_read_only(&location).await?.verify().await?;
@@ -124,8 +123,8 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             }
             if !problems.is_empty() {
                 tell(&format!(
-                    "{} problems; move the ledger away together with its -wal and -shm files, and a new one is created",
-                    problems.len()
+                    "{}; move the ledger away together with its -wal and -shm files, and a new one is created",
+                    counted(problems.len(), "problem")
                 ));
                 return Ok(Exit::Failed);
             }
@@ -137,13 +136,10 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             keep_decisions,
             yes,
         } => {
-            let days = |given: Option<u32>, otherwise: SignedDuration| {
-                given.map_or(otherwise, |days| SignedDuration::from_hours(24 * i64::from(days)))
-            };
             let (minutes, hours, decisions) = (
-                days(*keep_minutes, keep.minutes),
-                days(*keep_hours, SignedDuration::MAX),
-                days(*keep_decisions, keep.decisions),
+                keep_minutes.unwrap_or(keep.minutes),
+                keep_hours.unwrap_or(SignedDuration::MAX),
+                keep_decisions.unwrap_or(keep.decisions),
             );
             let ledger = Ledger::open_existing(&location).await?;
             if !yes && !may_prune(&location, minutes, *keep_hours, decisions).await? {
@@ -152,9 +148,12 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             }
             let pruned = ledger.prune(Timestamp::now(), minutes, hours, decisions).await?;
             tell(&format!(
-                "{} minutes aggregated into hours; deleted: {} hours, {} evaluations, {} decisions and {} \
-                 changes",
-                pruned.minutes, pruned.hours, pruned.evaluations, pruned.decisions, pruned.changes
+                "{} aggregated into hours; deleted: {}, {}, {} and {}",
+                render::counted(pruned.minutes, "minute"),
+                render::counted(pruned.hours, "hour"),
+                render::counted(pruned.evaluations, "evaluation"),
+                render::counted(pruned.decisions, "decision"),
+                render::counted(pruned.changes, "change")
             ));
         }
         LedgerCommand::Export { table, .. } => {
@@ -166,7 +165,7 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
             };
             let lines = ledger.export((*table).into(), format, &mut output).await;
             if let Some(lines) = output.ended(lines)? {
-                tell(&format!("{lines} lines"));
+                tell(&render::counted(lines, "line"));
             }
         }
         LedgerCommand::Import { table, format, file } => {
@@ -187,21 +186,58 @@ pub(crate) async fn run(command: &LedgerCommand, global: &Global) -> anyhow::Res
     Ok(Exit::Done)
 }
 
+/// Renders `ledger info`.
+fn table(info: &Info, terminal: Terminal) -> String {
+    let mut rows = vec![
+        ("location".to_owned(), info.location.clone()),
+        ("format".to_owned(), format!("version {}", info.schema_version)),
+        ("size".to_owned(), size(info.bytes)),
+    ];
+    let counts = info.rows.iter();
+    rows.extend(counts.map(|(name, rows)| (name.replace('_', " "), rows.to_string())));
+    if let (Some(oldest), Some(newest)) = (info.oldest_minute, info.newest_minute) {
+        rows.push(("oldest minute".to_owned(), oldest.to_string()));
+        rows.push(("newest minute".to_owned(), newest.to_string()));
+    }
+    let mut table = tables::plain(terminal);
+    for (name, value) in rows {
+        table.add_row([name, tables::printable(&value)]);
+    }
+    tables::lines(&table)
+}
+
+/// Formats a size, such as `244 KiB`.
+fn size(bytes: i64) -> String {
+    let (mut amount, mut unit) = (bytes, "bytes");
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if amount < 10 * 1024 {
+            break;
+        }
+        (amount, unit) = ((amount + 512) / 1024, next);
+    }
+    format!("{amount} {unit}")
+}
+
 /// Asks for confirmation, as `apply` does, because deleted rows cannot be restored.
 async fn may_prune(
     location: &Location,
     minutes: SignedDuration,
-    keep_hours: Option<u32>,
+    keep_hours: Option<SignedDuration>,
     decisions: SignedDuration,
 ) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         bail!("there is no terminal to ask for confirmation; use `ledger prune --yes`");
     }
-    let days = |duration: SignedDuration| duration.as_hours() / 24;
-    let hours = keep_hours.map_or(String::new(), |days| format!("hours older than {days} days and "));
+    let days = |duration: SignedDuration| {
+        let days = usize::try_from(duration.as_hours() / 24).unwrap_or_default();
+        counted(days, "day")
+    };
+    let hours = keep_hours.map_or(String::new(), |keep| {
+        format!("hours older than {} and ", days(keep))
+    });
     let question = format!(
-        "Aggregate minutes older than {} days into hours, and delete {hours}decisions and changes older \
-         than {} days from {location}?",
+        "Aggregate minutes older than {} into hours, and delete {hours}decisions and changes older than {} \
+         from {location}?",
         days(minutes),
         days(decisions)
     );
@@ -239,5 +275,17 @@ impl From<LedgerTable> for Table {
             LedgerTable::PolicyState => Self::PolicyState,
             LedgerTable::PolicyDecisions => Self::PolicyDecisions,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_at_most_five_digits() {
+        assert_eq!(size(512), "512 bytes");
+        assert_eq!(size(249_856), "244 KiB");
+        assert_eq!(size(50 * 1024 * 1024), "50 MiB");
     }
 }

@@ -17,6 +17,7 @@ mod ledger;
 mod metrics;
 mod observe;
 mod output;
+mod pauses;
 mod plan;
 mod render;
 mod report;
@@ -77,7 +78,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
         Command::Demo(flags) => waited_for(Box::pin(demo::run(flags, global, terminal)), limit),
         Command::History(flags) => waited_for(Box::pin(history::history(flags, global, terminal)), limit),
         Command::Report(flags) => waited_for(Box::pin(report::run(flags, global, terminal)), limit),
-        Command::Ledger(flags) => waited_for(Box::pin(ledger::run(&flags.command, global)), limit),
+        Command::Ledger(flags) => waited_for(Box::pin(ledger::run(&flags.command, global, terminal)), limit),
         Command::Explain(flags) => waited_for(Box::pin(explain::run(flags, global, terminal)), limit),
         Command::Backtest(flags) => backtest::run(flags, global, terminal),
         Command::Settings(flags) => match flags.command {

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_autopilot::{LedgerHandle, Plan, Scope};
+use capacity_autopilot::{Plan, Scope};
 use capacity_engine::NamespacePatterns;
-use capacity_ledger::Location;
 use capacity_settings::Needs;
 
+use crate::apply::finish_changes;
 use crate::arguments::{self, Global};
 use crate::exit::{Exit, print, tell};
 use crate::observe;
@@ -34,16 +34,14 @@ pub(crate) async fn run(
     )?;
     let scope = scope(&flags.namespaces)?;
     let traces = Traces::begin(&settings)?;
-    let mut autopilot = capacity_wiring::autopilot(&settings)?;
-    let mut kept = None;
+    // Only samples that are kept create a ledger.
+    let (autopilot, kept) = match (flags.observe, &settings.ledger) {
+        (None, _) => setup::read_only(&settings)?,
+        (Some(_), Some(_)) => (capacity_wiring::autopilot(&settings)?, None),
+        (Some(_), None) => setup::with_temporary_ledger(capacity_wiring::autopilot(&settings)?)?,
+    };
     if let Some(duration) = flags.observe {
-        if autopilot.ledger().is_none() {
-            // The folder with the temporary ledger is deleted at the end.
-            let folder = tempfile::tempdir().context("cannot create a temporary folder for the minutes")?;
-            let location = Location::Sqlite(folder.path().join("minutes.db"));
-            autopilot = autopilot.with_ledger(LedgerHandle::at(location));
-            kept = Some(folder);
-        }
+        finish_changes(&autopilot).await;
         let stops = Stops::listen(None)?;
         if let Some(stopped) = observe::minutes(&autopilot, duration, &stops, terminal).await? {
             tell(&format!("{}: no plan was made", stopped.why()));
@@ -79,13 +77,29 @@ fn scope(globs: &[String]) -> anyhow::Result<Scope> {
     Ok(Scope::Matching(NamespacePatterns::try_new(globs)?))
 }
 
-/// Writes to a temporary file and renames it, so that a reader never sees an incomplete plan.
 fn save(plan: &Plan, path: &Path) -> anyhow::Result<()> {
-    let context = || format!("the plan could not be saved to {}", path.display());
-    let mut beside = path.as_os_str().to_owned();
+    write_whole(&plan.to_saved(), path)
+        .with_context(|| format!("the plan could not be saved to {}", path.display()))
+}
+
+/// Writes to a temporary file and renames it, so that a reader never sees an incomplete text. Keeps a symbolic
+/// link, and writes directly to a target that is not a regular file, such as a pipe.
+fn write_whole(text: &str, path: &Path) -> std::io::Result<()> {
+    let target = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => match std::fs::canonicalize(path) {
+            Ok(target) => target,
+            // Its target does not exist yet.
+            Err(_) => return std::fs::write(path, text),
+        },
+        _ => path.to_owned(),
+    };
+    if std::fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
+        return std::fs::write(&target, text);
+    }
+    let mut beside = target.as_os_str().to_owned();
     beside.push(".part");
-    std::fs::write(&beside, plan.to_saved()).with_context(context)?;
-    std::fs::rename(&beside, path).with_context(context)
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, &target)
 }
 
 /// Shows a plan, with the result on standard output and warnings on standard error.
@@ -138,4 +152,36 @@ fn lines(plan: &Plan) -> anyhow::Result<String> {
         lines.push(serde_json::to_string(change)? + "\n");
     }
     Ok(lines.concat())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_and_devices_stay_what_they_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("plans")).expect("a folder");
+        std::fs::write(at("plans/old.json"), "old").expect("written");
+        std::os::unix::fs::symlink("plans/old.json", at("link.json")).expect("linked");
+        std::os::unix::fs::symlink("plans/new.json", at("dangling.json")).expect("linked");
+        std::os::unix::fs::symlink("/dev/null", at("null")).expect("linked");
+        for (path, written) in [
+            ("plan.json", Some("plan.json")),
+            ("link.json", Some("plans/old.json")),
+            ("dangling.json", Some("plans/new.json")),
+            ("null", None),
+        ] {
+            write_whole("new", &at(path)).expect(path);
+            if let Some(written) = written {
+                assert_eq!(std::fs::read_to_string(at(written)).expect(written), "new");
+            }
+        }
+        for link in ["link.json", "dangling.json", "null"] {
+            let found = std::fs::symlink_metadata(at(link)).expect(link);
+            assert!(found.is_symlink(), "{link}");
+        }
+        write_whole("new", &at("plans")).expect_err("it is a folder");
+    }
 }

@@ -112,8 +112,8 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
         }
     }
     format!(
-        "{} namespaces: {}; idle minimum ${}/h -> ${}/h at ${}/M; usage: {}; {} Cloud Ops and {} metrics requests, {:.1} s",
-        summary.namespaces,
+        "{}: {}; idle minimum ${}/h -> ${}/h at ${}/M; usage: {}; {} Cloud Ops and {}, {:.1} s",
+        counted(summary.namespaces as u64, "namespace"),
         if counts.is_empty() {
             "nothing to decide".to_owned()
         } else {
@@ -124,7 +124,7 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
         plan.price_per_million_actions.normalize(),
         plan.coverage(),
         summary.ops_requests,
-        summary.metrics_requests,
+        counted(summary.metrics_requests, "metrics request"),
         took.as_secs_f64(),
     )
 }
@@ -227,6 +227,13 @@ fn price_change(decision: &PlannedDecision) -> String {
         },
         (None, _) => "unknown".to_owned(),
     }
+}
+
+/// Returns a whole number with its noun, whose plural ends in `s`: `1 hour`, `1,200 hours`.
+pub(crate) fn counted(number: impl Into<i128>, noun: &str) -> String {
+    let number = number.into();
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", grouped(number))
 }
 
 /// Returns a whole number with thousands separators.

@@ -1,7 +1,8 @@
 //! Builds an autopilot from flags and settings.
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, Evaluation, EvaluationRequest, Progress, Scope};
+use capacity_autopilot::{Autopilot, Evaluation, EvaluationRequest, LedgerHandle, Progress, Scope, counted};
+use capacity_ledger::Location;
 use capacity_settings::{Inputs, Needs, Settings};
 
 use crate::arguments::Global;
@@ -79,24 +80,75 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
     Ok(settings)
 }
 
+/// An autopilot, and the folder of its temporary ledger, which is deleted with it.
+pub(crate) type WithTemporary = (Autopilot, Option<tempfile::TempDir>);
+
+/// Builds the autopilot of a read-only command. A ledger that does not exist is not created; the command uses
+/// an empty temporary one, which gives the same decisions.
+pub(crate) fn read_only(settings: &Settings) -> anyhow::Result<WithTemporary> {
+    let autopilot = capacity_wiring::autopilot(settings)?;
+    match &settings.ledger {
+        Some(location) if is_missing(location) => {
+            tell(&format!(
+                "warning: there is no ledger at {location} yet; the worker and `temporal-capacity apply` create it"
+            ));
+            with_temporary_ledger(autopilot)
+        }
+        Some(location) => {
+            let ledger = LedgerHandle::existing(location.clone());
+            Ok((autopilot.with_ledger(ledger), None))
+        }
+        None => Ok((autopilot, None)),
+    }
+}
+
+/// Gives the autopilot a ledger for this run.
+pub(crate) fn with_temporary_ledger(autopilot: Autopilot) -> anyhow::Result<WithTemporary> {
+    let folder = tempfile::tempdir().context("cannot create a temporary folder for the minutes")?;
+    let location = Location::Sqlite(folder.path().join("minutes.db"));
+    Ok((autopilot.with_ledger(LedgerHandle::at(location)), Some(folder)))
+}
+
+fn is_missing(location: &Location) -> bool {
+    match location {
+        Location::Sqlite(path) => std::fs::metadata(path).is_err_and(|error| {
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            )
+        }),
+        _ => false,
+    }
+}
+
 /// Evaluates, and shows progress on standard error.
 pub(crate) async fn evaluate(
     autopilot: &Autopilot,
     scope: &Scope,
     terminal: Terminal,
 ) -> anyhow::Result<Evaluation> {
+    evaluate_on(autopilot, EvaluationRequest::of(scope.clone()), terminal).await
+}
+
+/// As [`evaluate`], under restrictions.
+pub(crate) async fn evaluate_on(
+    autopilot: &Autopilot,
+    request: EvaluationRequest,
+    terminal: Terminal,
+) -> anyhow::Result<Evaluation> {
     let bar = terminal.progress("listing namespaces");
     let progress = |progress: Progress| {
         bar.set_message(match progress {
             Progress::Listing(count) => format!("listing namespaces: {count}"),
-            Progress::ReadingMetrics(count) => format!("reading the metrics of {count} namespaces"),
+            Progress::ReadingMetrics(count) => {
+                format!("reading the metrics of {}", counted(count, "namespace"))
+            }
             Progress::ReadingCapacityInfo(count) => {
-                format!("reading the capacity of {count} namespaces")
+                format!("reading the capacity of {}", counted(count, "namespace"))
             }
             _ => return,
         });
     };
-    let request = EvaluationRequest::of(scope.clone());
     let evaluation = autopilot.evaluate_on(&request, &progress).await;
     bar.finish_and_clear();
     Ok(evaluation?)

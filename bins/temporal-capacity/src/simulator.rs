@@ -21,9 +21,13 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
         Ok(percent / 100.0)
     };
     anyhow::ensure!(
-        flags.speed >= 0.0 && flags.speed.is_finite(),
-        "--speed {}: specify a factor of 0 or more",
+        flags.speed > 0.0 && flags.speed.is_finite(),
+        "--speed {}: specify a factor above 0, such as 1 or 60",
         flags.speed
+    );
+    anyhow::ensure!(
+        flags.namespaces != Some(0),
+        "--namespaces 0: specify at least 1, or omit it to use the account of the demo"
     );
     for route in &flags.deny {
         anyhow::ensure!(

@@ -71,7 +71,7 @@ pub(crate) fn lines_with_texts(table: &Table, beside: usize, terminal: Terminal)
 }
 
 /// Returns an empty table without a header.
-fn plain(terminal: Terminal) -> Table {
+pub(crate) fn plain(terminal: Terminal) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)

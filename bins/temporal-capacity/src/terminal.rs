@@ -41,17 +41,21 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Detects the properties of both streams.
     pub(crate) fn new(color: Color) -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let (no_color, kind) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
+        let is_plain =
+            no_color.is_some_and(|value| !value.is_empty()) || kind.is_some_and(|kind| kind == "dumb");
         let wanted = |is_terminal: bool| match color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => is_terminal && !no_color,
+            Color::Auto => is_terminal && !is_plain,
         };
+        let columns = std::env::var("COLUMNS").ok();
         Self {
             output_colors: wanted(std::io::stdout().is_terminal()),
             error_colors: wanted(std::io::stderr().is_terminal()),
-            // A terminal that does not report its size has a width of 0.
-            width: Table::new().width().filter(|width| *width > 0),
+            width: std::io::stdout()
+                .is_terminal()
+                .then(|| width(Table::new().width(), columns.as_deref())),
         }
     }
 
@@ -100,25 +104,34 @@ impl Terminal {
     }
 }
 
-/// Sends the log to standard error. Replaces an invalid filter by `warn` and logs that.
-pub(crate) fn log_to_stderr(level: &str, format: LogFormat, colors: bool) {
+/// Returns the width of a terminal. A terminal that does not report its size has a width of 0.
+fn width(reported: Option<u16>, columns: Option<&str>) -> u16 {
+    let columns = columns.and_then(|columns| columns.trim().parse().ok());
+    let known = [reported, columns];
+    let usable = known.into_iter().flatten().find(|width| *width > 0);
+    usable.unwrap_or(80)
+}
+
+/// Parses a log level or filter.
+pub(crate) fn log_level(text: &str) -> Result<String, temporal_worker_kit::InvalidLevel> {
     // The Temporal CLI passes its flags on and uses `never` to disable logs.
+    if text != "never" {
+        temporal_worker_kit::LogSettings::try_new(text, temporal_worker_kit::LogFormat::Text)?;
+    }
+    Ok(text.to_owned())
+}
+
+/// Sends the log to standard error.
+pub(crate) fn log_to_stderr(level: &str, format: LogFormat, colors: bool) {
     let filter = if level == "never" { "off" } else { level };
-    let (filter, problem) = match EnvFilter::try_new(filter) {
-        Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("warn"), Some(error)),
-    };
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(EnvFilter::new(filter))
         // Lines that cannot be formatted or written are dropped.
         .log_internal_errors(false)
         .with_writer(LogWriter::new);
     match format {
         LogFormat::Text => builder.with_ansi(colors).without_time().with_target(false).init(),
         LogFormat::Json => builder.json().init(),
-    }
-    if let Some(error) = problem {
-        tracing::warn!(value = %level, %error, "--log-level is not a log filter; using `warn`");
     }
 }
 
@@ -134,4 +147,31 @@ pub(crate) async fn confirmed(question: &str) -> bool {
     });
     let answer = answer.await.unwrap_or_default();
     matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::known(Some(120), Some("60"), 120)]
+    #[case::unknown(Some(0), Some("60"), 60)]
+    #[case::nothing_known(Some(0), None, 80)]
+    #[case::not_a_number(None, Some("wide"), 80)]
+    #[case::zero_everywhere(Some(0), Some("0"), 80)]
+    fn a_terminal_without_a_width_is_as_wide_as_columns_says(
+        #[case] reported: Option<u16>,
+        #[case] columns: Option<&str>,
+        #[case] expected: u16,
+    ) {
+        assert_eq!(width(reported, columns), expected);
+    }
+
+    #[test]
+    fn a_log_level_is_checked_and_that_of_the_temporal_cli_accepted() {
+        assert_eq!(log_level("never").as_deref(), Ok("never"));
+        assert!(log_level("warn,capacity_autopilot=debug").is_ok());
+        assert!(log_level("verbose").is_err());
+    }
 }

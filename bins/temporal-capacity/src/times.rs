@@ -4,18 +4,61 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 
 /// To observe for longer than this, run a worker with a ledger.
-const LONGEST_OBSERVATION: SignedDuration = SignedDuration::from_hours(2);
+const LONGEST_OBSERVATION: Duration = Duration::from_hours(2);
 
 /// Parses the duration of an observation.
 pub(crate) fn observation(text: &str) -> anyhow::Result<Duration> {
-    let duration = text.parse::<SignedDuration>().ok();
+    let duration = duration(text).ok();
     duration
         .filter(|duration| *duration <= LONGEST_OBSERVATION)
-        .and_then(|duration| Duration::try_from(duration).ok())
         .context("write a duration up to 2h, such as 15m")
+}
+
+/// Parses a duration with its unit. A day has 24 hours.
+pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
+    let span: Option<Span> = text.parse().ok();
+    let span = span
+        .and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
+        .context("write a duration with its unit, such as 30s, 5m or 14d")?;
+    Duration::try_from(span)
+        .ok()
+        .context("a duration cannot be negative")
+}
+
+/// Parses how long to wait. A number without a unit is in seconds.
+pub(crate) fn seconds(text: &str) -> anyhow::Result<Duration> {
+    let span = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => duration(text)?,
+    };
+    anyhow::ensure!(!span.is_zero(), "write at least 1s");
+    Ok(span)
+}
+
+/// Parses how long to keep something. A number without a unit is in days.
+pub(crate) fn days(text: &str) -> anyhow::Result<SignedDuration> {
+    let span = match text.parse::<u32>() {
+        Ok(days) => Some(SignedDuration::from_hours(24 * i64::from(days))),
+        Err(_) => duration(text)
+            .ok()
+            .and_then(|span| SignedDuration::try_from(span).ok()),
+    };
+    span.filter(|span| *span >= SignedDuration::from_hours(24))
+        .context("write a number of days, at least 1, such as 14 or 14d")
+}
+
+/// Checks that a time range starts before it ends.
+pub(crate) fn range(from: Option<Timestamp>, to: Option<Timestamp>) -> anyhow::Result<()> {
+    if let (Some(from), Some(to)) = (from, to) {
+        anyhow::ensure!(
+            from < to,
+            "--from {from} is not before --to {to}. Swap them, or leave one out"
+        );
+    }
+    Ok(())
 }
 
 /// Parses a time, or a date as the start of that day in UTC.
@@ -42,6 +85,31 @@ mod tests {
     #[case::zone("2026-11-22T08:00+01:00", "2026-11-22T07:00:00Z")]
     fn dates_and_times_are_read(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(time(text).expect("reads").to_string(), expected);
+    }
+
+    #[test]
+    fn durations_have_a_unit_or_that_of_their_flag() {
+        assert_eq!(duration("14d").expect("read"), Duration::from_hours(14 * 24));
+        assert_eq!(seconds("90").expect("read"), Duration::from_secs(90));
+        assert_eq!(seconds("5m").expect("read"), Duration::from_mins(5));
+        assert_eq!(days("14").expect("read"), days("14d").expect("read"));
+        assert_eq!(days("2w").expect("read"), days("336h").expect("read"));
+        for text in ["0", "12h", "-3d", "many", "1mo", ""] {
+            assert!(days(text).is_err(), "{text}");
+        }
+        for text in ["soon", "90", "-5m", "1mo"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(seconds("0s").is_err());
+    }
+
+    #[test]
+    fn a_range_starts_before_it_ends() {
+        let at = |text| Some(time(text).expect("a time"));
+        assert!(range(at("2026-11-22"), at("2026-11-23")).is_ok());
+        assert!(range(at("2026-11-23"), None).is_ok());
+        let error = range(at("2026-11-23"), at("2026-11-22")).expect_err("reversed");
+        assert!(error.to_string().contains("is not before --to"), "{error}");
     }
 
     #[rstest]

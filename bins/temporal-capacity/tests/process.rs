@@ -192,8 +192,49 @@ fn a_signal_stops_apply_between_steps_and_what_was_left_is_recorded(
         output.contains("in_progress") && output.contains("not_started"),
         "{output}"
     );
-    let left = format!("stopped by {name}: 4 changes were not carried out (1 in progress, 3 not started)");
+    let left = format!(
+        "stopped by {name}: 4 changes are unfinished (1 in progress in Temporal Cloud, 3 not started)"
+    );
     assert!(errors.contains(&left), "{errors}");
+}
+
+#[test]
+fn the_next_apply_records_how_a_change_ended_that_was_left_in_progress() {
+    let mut options = options();
+    options.operation_lag = SignedDuration::from_hours(10);
+    let world = World::new(options);
+    let mut apply = world
+        .process(APPLY)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    until("posted", || {
+        world.cloud.requests().contains_key("POST /cloud/namespaces/{id}")
+    });
+    signal(&apply, "-TERM");
+    assert_eq!(code(&mut apply, Duration::from_mins(1)), Some(143));
+    let dry_run = || {
+        let mut command = world.process(&["apply"]);
+        let output = command.env("DRY_RUN_MODE", "true").output().expect("ran");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let errors = dry_run();
+    assert!(
+        !errors.contains("left in progress"),
+        "it is still running: {errors}"
+    );
+    assert!(world.recorded().iter().any(|it| it == "in_progress"));
+    world.cloud.advance(SignedDuration::from_hours(11));
+    until("ended", || {
+        let errors = dry_run();
+        errors.contains("checkout.a1b2c that was left in progress has ended: changed")
+    });
+    let recorded = world.recorded();
+    assert!(
+        recorded.iter().any(|it| it == "changed") && !recorded.iter().any(|it| it == "in_progress"),
+        "{recorded:?}"
+    );
 }
 
 #[test]

@@ -363,7 +363,7 @@ fn the_bill_is_compared_and_the_channel_notified() {
         .code(0),
     );
     assert!(
-        told.contains("The bill equals the ledger to the cent in all 72 hours compared: $1,944.00."),
+        told.contains("The bill equals the ledger to the cent in 72 hours compared: $1,944.00."),
         "{told}"
     );
     assert!(

@@ -210,7 +210,7 @@ impl Autopilot {
         let changer = Changer::new(self.ops().clone());
         let fresh_enough =
             state.phase != Phase::Begin || state.posts > 0 || self.oldest_allowed(order).is_none();
-        if fresh_enough || changer.has_begun(order).await {
+        if fresh_enough || changer.is_settled(order).await {
             return changer.step(order, state).await;
         }
         Next::DecideAgain {
@@ -349,10 +349,10 @@ impl Run<'_> {
 
     async fn to_its_end(&self, order: &mut ChangeOrder, steps: &mut Steps) -> Ending {
         if let Some(why) = self.stop.no_more() {
-            return Ending::because(Outcome::NotStarted, format!("not started: {why}"));
+            return Ending::because(Outcome::NotStarted, why);
         }
         if let Some(oldest) = self.autopilot.oldest_allowed(order)
-            && !self.changer.has_begun(order).await
+            && !self.changer.is_settled(order).await
             && let Err(why) = confirm(&self.fresh, order, Need::MeasuredSince(oldest), TOO_OLD).await
         {
             return Ending::because(Outcome::Refused, chain(&why));

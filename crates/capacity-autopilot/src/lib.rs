@@ -62,8 +62,8 @@ pub use inputs::assume_documented_sizes;
 pub use ledger::LedgerHandle;
 #[cfg(feature = "ledger")]
 pub use ledger::{
-    RecalledDecision, decision_in_ledger, minutes_of_ledger, recall_problems, record_change, record_changes,
-    record_evaluation, record_policies, store_problems,
+    RecalledDecision, decision_in_ledger, finish_changes, minutes_of_ledger, recall_problems, record_change,
+    record_changes, record_evaluation, record_policies, store_problems,
 };
 pub use listing::{ObserveError, Progress};
 #[cfg(feature = "prometheus")]

@@ -3,6 +3,7 @@
 use crate::autopilot::Autopilot;
 use crate::evaluation::Scope;
 use crate::namespaces::Listed;
+use crate::text::counted;
 
 /// The progress of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,18 @@ pub enum Progress {
     ReadingMetrics(usize),
     /// Reading the capacity info of this number of candidates.
     ReadingCapacityInfo(usize),
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the macro passes every field by reference"
+)]
+fn nothing_matches(patterns: &str, listed: &usize, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    let listed = counted(*listed, "namespace");
+    write!(
+        f,
+        "no namespace of the account matches {patterns}; the account lists {listed}"
+    )
 }
 
 /// The alternate form (`{error:#}`) includes the causes, as in the errors of the clients.
@@ -36,7 +49,7 @@ pub enum ObserveError {
     #[error("the list of namespaces contains an invalid id: {0}")]
     Id(#[source] capacity_engine::InvalidNamespaceId),
     /// A glob matches none of the listed namespaces.
-    #[error("no namespace of the account matches {patterns}; the account lists {listed} namespaces")]
+    #[error(fmt = nothing_matches)]
     NothingMatches {
         /// The globs that matched nothing.
         patterns: String,

@@ -9,6 +9,7 @@ use openmetrics_reader::temporal_cloud::{Part, Series};
 use rust_decimal::Decimal;
 
 use crate::metrics::family_of;
+use crate::text::counted;
 
 /// Prefix of the warning about an account without metrics.
 pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";
@@ -89,7 +90,8 @@ impl fmt::Display for Warning {
             ),
             Self::Unlisted { count, named } => write!(
                 f,
-                "the metrics show {count} namespaces that the Cloud Ops API does not list ({}{}): the Cloud Ops key may lack access to them",
+                "the metrics show {} that the Cloud Ops API does not list ({}{}): the Cloud Ops key may lack access to them",
+                counted(*count, "namespace"),
                 named.join(", "),
                 if *count > named.len() { ", ..." } else { "" }
             ),

@@ -74,6 +74,11 @@ fn file(text: &str) -> Result<PathBuf, Problem> {
         "a database in memory would be lost at the end of each command"
     } else if path.contains('?') {
         "parameters after the path of an SQLite file are not supported"
+    } else if let Some((scheme, _)) = path.split_once("://")
+        && !is_explicit
+        && scheme.chars().all(|character| character.is_ascii_alphabetic())
+    {
+        return Err(format!("{scheme}:// is not supported").into());
     } else if !is_explicit && is_address(path) {
         "it looks like a database address, not a path; for a file of that name, write sqlite: before it"
     } else {
@@ -134,7 +139,7 @@ mod tests {
 
     #[rstest]
     #[case("", "it is empty")]
-    #[case("mysql://me:s3cret@localhost/x", "looks like a database address")]
+    #[case("mysql://me:s3cret@localhost/x", "mysql:// is not supported")]
     #[case("host=db dbname=led password=s3cret", "looks like a database address")]
     #[case("dbname=led", "looks like a database address")]
     #[case("localhost:5432/led", "looks like a database address")]

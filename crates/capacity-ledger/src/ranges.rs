@@ -54,6 +54,22 @@ impl Ledger {
         })
     }
 
+    /// Returns the newest 200 changes of all accounts whose recorded outcome is `in_progress`, newest first.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn changes_in_progress(&self) -> Result<Vec<ChangeRecord>, LedgerError> {
+        let order = format!(
+            "WHERE outcome = 'in_progress' ORDER BY ended_at_ms DESC, operation_id {} LIMIT 200",
+            self.bytewise()
+        );
+        let sql = rows::select::<ChangeRecord>(&order);
+        within!(self, Access::Read, transaction => {
+            query_as(sql).fetch_all(&mut *transaction).await?
+        })
+    }
+
     /// Returns the aggregated hours of an account from one hour since 1970 (inclusive) to another
     /// (exclusive).
     ///

@@ -45,12 +45,19 @@ pub fn digest(report: &Report) -> Message {
             })
             .collect(),
         context: vec![format!(
-            "{} namespaces, {} hours, price {}",
-            report.namespaces.len(),
-            report.hours,
+            "{}, {}, price {}",
+            counted(report.namespaces.len() as u64, "namespace"),
+            counted(report.hours, "hour"),
             report.price
         )],
     }
+}
+
+/// Formats a count with its noun, whose plural ends in `s`.
+fn counted(number: impl Into<i128>, noun: &str) -> String {
+    let number = number.into();
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
 }
 
 /// Compares the cost with another policy.
@@ -64,19 +71,19 @@ pub(crate) fn compared(saved: Decimal) -> String {
 
 fn alternatives(total: &Figures) -> Vec<String> {
     let mut lines = vec![format!(
-        "actual: {}, {} throttled minutes, {} changes",
+        "actual: {}, {}, {}",
         in_dollars(total.idle_usd),
-        total.throttled_minutes,
-        total.changes
+        counted(total.throttled_minutes, "throttled minute"),
+        counted(total.changes, "change")
     )];
     lines.extend(total.alternatives.iter().map(|it| {
         format!(
-            "{}: {}, {}; {} throttled minutes, {} changes",
+            "{}: {}, {}; {}, {}",
             it.policy,
             in_dollars(it.idle_usd),
             compared(it.saved_usd),
-            it.throttled_minutes,
-            it.changes
+            counted(it.throttled_minutes, "throttled minute"),
+            counted(it.changes, "change")
         )
     }));
     lines
@@ -136,14 +143,14 @@ fn attention(report: &Report) -> Vec<String> {
     }
     if report.total.changes_failed > 0 {
         lines.push(format!(
-            "{} changes failed or were refused; `temporal-capacity history --changes` shows why",
-            report.total.changes_failed
+            "{} failed or refused; `temporal-capacity history --changes` shows why",
+            counted(report.total.changes_failed, "change")
         ));
     }
     if report.total.hours_capacity_unknown > 0 {
         lines.push(format!(
-            "the capacity of {} hours is unknown",
-            report.total.hours_capacity_unknown
+            "the capacity of {} is unknown",
+            counted(report.total.hours_capacity_unknown, "hour")
         ));
     }
     lines

@@ -395,8 +395,11 @@ impl Reader<'_> {
             Ok(location) => Some(location),
             Err(error) => {
                 let origin = self.found(NAME).map(|found| found.origin.clone());
+                // The mistake itself begins with the name.
+                let error = error.to_string();
+                let problem = error.strip_prefix("LEDGER_URL: ").unwrap_or(&error);
                 self.mistakes
-                    .push(Mistake::of_name(NAME, origin, error.to_string()));
+                    .push(Mistake::of_name(NAME, origin, problem.to_owned()));
                 None
             }
         }

@@ -10,7 +10,25 @@ pub(crate) fn table(text: &str) -> Result<Map<String, Value>, Wrong> {
     let read = config::File::from_str(text, FileFormat::Toml).collect();
     read.map_err(|error| {
         // The first line of the error is the position.
-        let place = error.to_string().lines().next().unwrap_or_default().to_owned();
-        format!("this is not valid TOML: {place}").into()
+        let error = error.to_string();
+        let first = error.lines().next().unwrap_or_default();
+        let place = first.split_once(" at ").map_or("this", |(_, place)| place);
+        format!("{place} is not valid TOML; write NAME = VALUE and put text in quotes").into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_the_place_and_the_remedy_but_not_the_line() {
+        let error = table("SLACK = hunter2").expect_err("no quotes").to_string();
+        assert!(error.starts_with("line 1, column "), "{error}");
+        assert!(
+            error.ends_with(" is not valid TOML; write NAME = VALUE and put text in quotes"),
+            "{error}"
+        );
+        assert!(!error.contains("hunter2"), "{error}");
+    }
 }

@@ -186,9 +186,11 @@ impl ChangeActivities {
             let client = shared.client.get();
             let set = async {
                 if order.resume {
-                    pauses::close(&client, installation, kind, &order.by).await
+                    let closed = pauses::close(&client, installation, kind, &order.by);
+                    closed.await.map(drop)
                 } else {
-                    pauses::open(&client, installation, kind, &order.reason, &order.by, None).await
+                    let opened = pauses::open(&client, installation, kind, &order.reason, &order.by, None);
+                    opened.await.map(drop)
                 }
             };
             beating(&context, set)

@@ -20,7 +20,7 @@ use crate::ledgers;
 use crate::messages::{ChangeRequest, Observation, ObserveRequest};
 use crate::names::Installation;
 use crate::observation::QuietDecisions;
-use crate::pauses::{self, Pause, PauseKind};
+use crate::pauses::{self, Pause};
 use crate::running;
 use crate::schedule::{Schedule, Shown};
 use crate::settings::ActivitySettings;
@@ -98,7 +98,7 @@ pub(crate) async fn evaluate(
         Vec::new()
     });
 
-    let mut restrictions: Vec<Restriction> = pauses.iter().flatten().filter_map(pause_restriction).collect();
+    let mut restrictions: Vec<Restriction> = pauses.iter().flatten().filter_map(Pause::restriction).collect();
     restrictions.extend(ledgers::restrictions(&observe, &ledgers));
     restrictions.extend(by_namespace(request, &running.open, &records));
     remember_refusals(worker.autopilot, request);
@@ -293,27 +293,6 @@ fn needed(plan: &Plan) -> Vec<String> {
         .map(|decision| decision.namespace.clone())
         .take(1_000)
         .collect()
-}
-
-fn pause_restriction(pause: &Pause) -> Option<Restriction> {
-    if !pause.seen.open {
-        return None;
-    }
-    let (direction, code) = match pause.kind {
-        PauseKind::All | PauseKind::Spec => (Direction::Both, ReasonCode::Paused),
-        PauseKind::ScaleUp => (Direction::ScaleUp, ReasonCode::ScaleUpPaused),
-        PauseKind::ScaleDown => (Direction::ScaleDown, ReasonCode::ScaleDownPaused),
-    };
-    let until = pause
-        .seen
-        .until
-        .as_deref()
-        .and_then(|until| until.parse::<Timestamp>().ok());
-    let restriction = Restriction::new(direction, code, pause.sentence(), RestrictionOrigin::Pause);
-    Some(match until {
-        Some(until) => restriction.until(until),
-        None => restriction,
-    })
 }
 
 /// Returns the restrictions on single namespaces.

@@ -68,7 +68,7 @@ pub use messages::{
 pub use names::Installation;
 pub use news::Standing;
 pub use observation::QuietDecisions;
-pub use pauses::{Pause, PauseError, PauseKind};
+pub use pauses::{Opened, Pause, PauseError, PauseKind};
 pub use queue::{Changes, QueuedChange, RunningChange};
 pub use record::CapacityRecord;
 pub use sampler::UsageSampler;

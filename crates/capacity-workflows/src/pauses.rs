@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use capacity_engine::{Direction, ReasonCode, Restriction, RestrictionOrigin};
 use jiff::Timestamp;
 use temporalio_client::errors::WorkflowInteractionError;
 use temporalio_client::{
@@ -60,9 +61,54 @@ impl Pause {
             .unwrap_or_default();
         format!("{what} by {by}{until}: {reason}")
     }
+
+    /// Returns the restriction that the pause puts on an evaluation; `None` if it has ended.
+    pub fn restriction(&self) -> Option<Restriction> {
+        if !self.seen.open {
+            return None;
+        }
+        let (direction, code) = match self.kind {
+            PauseKind::All | PauseKind::Spec => (Direction::Both, ReasonCode::Paused),
+            PauseKind::ScaleUp => (Direction::ScaleUp, ReasonCode::ScaleUpPaused),
+            PauseKind::ScaleDown => (Direction::ScaleDown, ReasonCode::ScaleDownPaused),
+        };
+        let restriction = Restriction::new(direction, code, self.sentence(), RestrictionOrigin::Pause);
+        Some(match self.ends_at() {
+            Some(until) => restriction.until(until),
+            None => restriction,
+        })
+    }
+
+    fn ends_at(&self) -> Option<Timestamp> {
+        self.seen.until.as_deref()?.parse().ok()
+    }
+
+    /// Returns whether the pause is open and lasts at least as long as one that starts now; `None` for one that does not end.
+    fn outlasts(&self, ends_after: Option<Duration>, now: Timestamp) -> bool {
+        if !self.seen.open {
+            return false;
+        }
+        match (self.ends_at(), ends_after) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(until), Some(ends_after)) => now.checked_add(ends_after).is_ok_and(|end| end <= until),
+        }
+    }
 }
 
-/// Opens a pause. A pause that is already open stays unchanged. Returns whether a new one was opened.
+/// The result of [`open`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Opened {
+    /// No pause of this kind was open.
+    New,
+    /// It replaced this open pause, which ended earlier.
+    Extended(Pause),
+    /// This open pause lasts at least as long, and stays unchanged.
+    Already(Pause),
+}
+
+/// Opens a pause. It replaces an open pause of the same kind that ends earlier.
 ///
 /// # Errors
 ///
@@ -74,12 +120,18 @@ pub async fn open(
     reason: &str,
     by: &str,
     ends_after: Option<Duration>,
-) -> Result<bool, PauseError> {
+) -> Result<Opened, PauseError> {
     let failed = error("open the pause");
     let before = read(client, installation, kind).await?;
-    if before.is_some_and(|pause| pause.seen.open) {
-        return Ok(false);
-    }
+    let before = before.filter(|pause| pause.seen.open);
+    // The service replaces an execution in one step: changes are paused at any time.
+    let conflict = match &before {
+        Some(pause) if pause.outlasts(ends_after, Timestamp::now()) => {
+            return Ok(Opened::Already(pause.clone()));
+        }
+        Some(_) => WorkflowIdConflictPolicy::TerminateExisting,
+        None => WorkflowIdConflictPolicy::UseExisting,
+    };
     let mut memo = MemoValues::new();
     memo.insert("reason", reason.to_owned());
     memo.insert("by", by.to_owned());
@@ -89,7 +141,7 @@ pub async fn open(
         format!("{}-pauses", installation.task_queue()),
         installation.pause_id(kind),
     )
-    .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
+    .id_conflict_policy(conflict)
     .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
     .memo(memo)
     .maybe_execution_timeout(ends_after)
@@ -99,7 +151,7 @@ pub async fn open(
     match tokio::time::timeout(BOUND, started).await {
         Err(_) => Err(failed(no_answer())),
         Ok(Err(problem)) => Err(failed(problem.to_string())),
-        Ok(Ok(_)) => Ok(true),
+        Ok(Ok(_)) => Ok(before.map_or(Opened::New, Opened::Extended)),
     }
 }
 
@@ -190,4 +242,43 @@ pub async fn read_all(client: &Client, installation: &Installation) -> Result<Ve
 
 fn no_answer() -> String {
     format!("the Temporal service did not respond in {} s", BOUND.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pause(open: bool, until: Option<&str>) -> Pause {
+        Pause {
+            kind: PauseKind::All,
+            seen: PauseSeen {
+                open,
+                until: until.map(str::to_owned),
+                ..PauseSeen::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_pause_stays_only_if_it_does_not_end_before_the_new_one() {
+        let now = "2026-11-25T10:00:00Z".parse().expect("a time");
+        let hours = |hours: u64| Some(Duration::from_secs(hours * 3_600));
+        let until_noon = pause(true, Some("2026-11-25T12:00:00Z"));
+        assert!(until_noon.outlasts(hours(1), now));
+        assert!(until_noon.outlasts(hours(2), now));
+        assert!(!until_noon.outlasts(hours(3), now));
+        assert!(!until_noon.outlasts(None, now));
+        assert!(pause(true, None).outlasts(None, now));
+        assert!(pause(true, None).outlasts(hours(3), now));
+        assert!(!pause(false, None).outlasts(hours(1), now));
+    }
+
+    #[test]
+    fn only_an_open_pause_restricts() {
+        let restriction = pause(true, Some("2026-11-25T12:00:00Z")).restriction();
+        let restriction = restriction.expect("it is open");
+        assert_eq!(restriction.direction, Direction::Both);
+        assert!(restriction.until.is_some());
+        assert_eq!(pause(false, None).restriction(), None);
+    }
 }

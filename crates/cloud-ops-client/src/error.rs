@@ -534,7 +534,10 @@ mod tests {
     }
 
     #[rstest]
-    #[case::empty("Jwt is missing", "no key was sent: TEMPORAL_CLOUD_OPS_API_KEY is empty")]
+    #[case::empty(
+        "Jwt is missing",
+        "the service found no usable key in the request: check TEMPORAL_CLOUD_OPS_API_KEY"
+    )]
     #[case::expired("Jwt is expired", "the key has expired: create a new one")]
     #[case::no_key(
         "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",

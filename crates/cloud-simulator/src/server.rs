@@ -316,11 +316,14 @@ fn update_of(body: &[u8]) -> Result<Update, Refusal> {
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-fn has_metrics_key(cloud: &Cloud, headers: &HeaderMap) -> bool {
+/// Returns the message for a request with a missing or wrong key; `None` if the key is right.
+fn key_problem(cloud: &Cloud, headers: &HeaderMap) -> Option<&'static str> {
     let key = format!("Bearer {}", cloud.options.metrics_key);
-    headers
-        .get(header::AUTHORIZATION)
-        .is_some_and(|value| value.as_bytes() == key.as_bytes())
+    match headers.get(header::AUTHORIZATION) {
+        None => Some("Jwt is missing"),
+        Some(value) if value.as_bytes() == key.as_bytes() => None,
+        Some(_) => Some("Jwt verification fails"),
+    }
 }
 
 async fn scrape(State(shared): State<Shared>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
@@ -332,7 +335,10 @@ async fn scrape(State(shared): State<Shared>, headers: HeaderMap, RawQuery(query
         return response;
     }
     let text = |status, text: &'static str| respond(status, "text/plain", Body::from(text), &cloud, now);
-    if !has_metrics_key(&cloud, &headers) || cloud.faults.metrics == MetricsFault::NotMetrics {
+    if let Some(problem) = key_problem(&cloud, &headers) {
+        return text(StatusCode::UNAUTHORIZED, problem);
+    }
+    if cloud.faults.metrics == MetricsFault::NotMetrics {
         return text(StatusCode::UNAUTHORIZED, "Jwt is missing");
     }
     let Some(filter) = filter(query.as_deref().unwrap_or_default()) else {
@@ -429,11 +435,11 @@ async fn descriptors(
     shared.count("GET /v1/descriptors");
     let mut cloud = shared.cloud();
     let now = cloud.now();
-    if !has_metrics_key(&cloud, &headers) {
+    if let Some(problem) = key_problem(&cloud, &headers) {
         return respond(
             StatusCode::UNAUTHORIZED,
             "text/plain",
-            Body::from("Jwt is missing"),
+            Body::from(problem),
             &cloud,
             now,
         );

@@ -11,7 +11,9 @@ pub fn key_remedy(message: &str, key: &str, address: &str) -> Option<String> {
     }
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     Some(if says(&["missing"]) {
-        format!("no key was sent: {key} is empty, or a proxy removed the `Authorization` header")
+        format!(
+            "the service found no usable key in the request: check {key}, and whether a proxy removes the `Authorization` header"
+        )
     } else if says(&["expired"]) {
         format!("the key has expired: create a new one and set {key} to it")
     } else if says(&["not in the form", "base64", "invalid json", "header", "payload"]) {
@@ -27,7 +29,7 @@ mod tests {
     use rstest::rstest;
 
     #[rstest]
-    #[case::nothing_sent("Jwt is missing", Some("no key was sent: THE_KEY is empty"))]
+    #[case::nothing_sent("Jwt is missing", Some("no usable key in the request: check THE_KEY"))]
     #[case::expired("Jwt is expired", Some("the key has expired"))]
     #[case::not_a_key(
         "Jwt is not in the form of Header.Payload.Signature with two dots and 3 sections",

@@ -188,7 +188,7 @@ impl Config {
 
     fn read_log(&mut self, mut section: Section<'_>, document: &mut Document<'_>) {
         if let Some((level, line)) = section.string(document, "level") {
-            if tracing_subscriber::EnvFilter::try_new(&level).is_err() {
+            if !crate::logs::is_filter(&level) {
                 document.mistake(line, format!("`log.level = \"{level}\"` must be error, warn, info, debug, trace or a tracing filter"));
             }
             self.log.level = level;

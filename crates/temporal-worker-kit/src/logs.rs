@@ -6,6 +6,7 @@
 
 use process_edge::LogWriter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 // Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// Level and format of the log.
@@ -28,7 +29,7 @@ impl Default for LogSettings {
 
 /// A text that is neither a log level nor a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{level}` must be error, warn, info, debug, trace or a tracing filter")]
+#[error("`{level}` must be error, warn, info, debug, trace, off or a filter such as info,my_crate=debug")]
 pub struct InvalidLevel {
     level: String,
 }
@@ -40,16 +41,23 @@ impl LogSettings {
     ///
     /// If it is neither a level nor a `tracing` filter.
     pub fn try_new(level: &str, format: LogFormat) -> Result<Self, InvalidLevel> {
-        match EnvFilter::try_new(level) {
-            Ok(_) => Ok(Self {
-                level: level.to_owned(),
-                format,
-            }),
-            Err(_) => Err(InvalidLevel {
-                level: level.to_owned(),
-            }),
+        let level = level.to_owned();
+        if is_filter(&level) {
+            Ok(Self { level, format })
+        } else {
+            Err(InvalidLevel { level })
         }
     }
+}
+
+/// Returns whether a text is a level or a filter. A lone word that is no level, such as `verbose`, is a target to `tracing`, of
+/// which everything would be logged, and nothing else.
+pub(crate) fn is_filter(text: &str) -> bool {
+    let is_known = |part: &str| {
+        let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+        is_level || part.contains(['=', '['])
+    };
+    EnvFilter::try_new(text).is_ok() && text.split(',').all(|part| is_known(part.trim()))
 }
 
 /// Output format of the log.
@@ -75,5 +83,21 @@ pub fn subscriber(settings: &LogSettings) -> Box<dyn tracing::Subscriber + Send 
     match settings.format {
         LogFormat::Text => Box::new(builder.with_ansi(false).with_target(false).finish()),
         LogFormat::Json => Box::new(builder.json().finish()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_level_is_a_level_or_a_filter() {
+        for text in ["error", "INFO", "off", "warn,my_crate=debug", "hyper=trace"] {
+            assert!(LogSettings::try_new(text, LogFormat::Text).is_ok(), "{text}");
+        }
+        for text in ["verbose", "debgu", "", "warn,loud", "my_crate=loud"] {
+            let error = LogSettings::try_new(text, LogFormat::Text).expect_err(text);
+            assert!(error.to_string().contains("debug, trace"), "{error}");
+        }
     }
 }

@@ -59,9 +59,9 @@ pub(crate) struct Trigger {
     /// Wait until its changes have ended, and show the report; exit with 1 if the evaluation or a change failed.
     #[arg(long)]
     pub(crate) wait: bool,
-    /// How long to wait, in seconds.
-    #[arg(long, default_value_t = 1200, value_name = "SECONDS")]
-    pub(crate) timeout: u64,
+    /// How long to wait, such as 90s or 5m; a number without a unit is in seconds.
+    #[arg(long, default_value = "20m", value_name = "DURATION", requires = "wait", value_parser = crate::times::seconds)]
+    pub(crate) timeout: std::time::Duration,
 }
 
 /// Flags of `doctor`.

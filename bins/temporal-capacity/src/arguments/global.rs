@@ -59,6 +59,7 @@ pub(crate) struct Global {
         long,
         global = true,
         value_name = "LEVEL",
+        value_parser = crate::terminal::log_level,
         default_value = "error",
         help_heading = "Global options"
     )]
@@ -133,14 +134,11 @@ impl TemporalCliFlags {
             );
         }
         let text = &self.command_timeout;
-        let span: jiff::SignedDuration = match text.as_str() {
-            "0" => jiff::SignedDuration::ZERO,
-            _ => text.parse().map_err(|_| {
-                anyhow::anyhow!("--command-timeout {text}: write a duration with its unit, such as 30s")
-            })?,
+        let span = match text.as_str() {
+            "0" => std::time::Duration::ZERO,
+            _ => crate::times::duration(text)
+                .map_err(|problem| anyhow::anyhow!("--command-timeout {text}: {problem}"))?,
         };
-        let span = std::time::Duration::try_from(span)
-            .map_err(|_| anyhow::anyhow!("--command-timeout {text}: a duration cannot be negative"))?;
         Ok((!span.is_zero()).then_some(span))
     }
 }

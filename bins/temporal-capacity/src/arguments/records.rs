@@ -16,11 +16,11 @@ pub(crate) struct History {
     /// Only namespaces that match one of these globs (bare or full names) [default: all].
     #[arg(value_name = "NAMESPACE")]
     pub(crate) namespaces: Vec<String>,
-    /// Start of the time range, such as 2026-11-25T00:00Z.
-    #[arg(long, value_name = "TIME")]
+    /// Start of the time range, such as 2026-11-25 or 2026-11-25T08:00Z.
+    #[arg(long, value_name = "TIME", value_parser = crate::times::time)]
     pub(crate) from: Option<jiff::Timestamp>,
     /// End of the time range.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = crate::times::time)]
     pub(crate) to: Option<jiff::Timestamp>,
     /// Show only decisions to change capacity.
     #[arg(long)]
@@ -80,7 +80,7 @@ pub(crate) struct Explain {
     /// Namespace, by its bare or full name; omit it with --trace.
     #[arg(value_name = "NAMESPACE", required_unless_present = "trace")]
     pub(crate) name: Option<String>,
-    /// Explain the last decision at or before this time, such as 2026-11-25T00:00Z; with --trace and no times
+    /// Explain the last decision at or before this time, such as 2026-11-25T08:00Z; with --trace and no times
     /// in the file, minutes since its beginning [default: now].
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
@@ -124,8 +124,8 @@ pub(crate) struct Backtest {
     /// With --from: days of load to read.
     #[arg(long, value_name = "DAYS", default_value_t = 30, requires = "from", value_parser = clap::value_parser!(u32).range(1..=400))]
     pub(crate) days: u32,
-    /// With --from: end of the time range, such as 2026-11-25T00:00Z [default: now].
-    #[arg(long, value_name = "TIME", requires = "from")]
+    /// With --from: end of the time range, such as 2026-11-25 or 2026-11-25T08:00Z [default: now].
+    #[arg(long, value_name = "TIME", requires = "from", value_parser = crate::times::time)]
     pub(crate) to: Option<jiff::Timestamp>,
     /// Deprecated; use `--output`.
     #[arg(long, value_enum, hide = true)]
@@ -176,15 +176,15 @@ pub(crate) enum LedgerCommand {
     Verify,
     /// Aggregate old minutes into hours, and delete old hours, decisions and changes.
     Prune {
-        /// Days to keep minutes [default: `LEDGER_KEEP_MINUTES`].
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
-        keep_minutes: Option<u32>,
+        /// Days to keep minutes, such as 14 or 14d [default: `LEDGER_KEEP_MINUTES`].
+        #[arg(long, value_name = "DAYS", value_parser = crate::times::days)]
+        keep_minutes: Option<jiff::SignedDuration>,
         /// Days to keep hours [default: forever].
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
-        keep_hours: Option<u32>,
+        #[arg(long, value_name = "DAYS", value_parser = crate::times::days)]
+        keep_hours: Option<jiff::SignedDuration>,
         /// Days to keep evaluations, decisions and changes [default: `LEDGER_KEEP_DECISIONS`].
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
-        keep_decisions: Option<u32>,
+        #[arg(long, value_name = "DAYS", value_parser = crate::times::days)]
+        keep_decisions: Option<jiff::SignedDuration>,
         /// Skip the confirmation; required without a terminal.
         #[arg(short, long)]
         yes: bool,

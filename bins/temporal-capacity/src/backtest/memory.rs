@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use capacity_autopilot::{
-    RecordedMinute, RecordedNotes, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
+    RecordedMinute, RecordedNotes, counted, minutes_of_ledger, minutes_of_prometheus,
+    namespaces_of_prometheus,
 };
 use capacity_backtest::{Contender, Rebuild, Score};
 use capacity_engine::{NamespaceId, NamespacePatterns};
@@ -438,8 +439,8 @@ impl Account {
     /// Returns a one-line summary of the data.
     pub(super) fn summary(&self) -> String {
         format!(
-            "{} namespaces from {}, {} to {}",
-            self.coverages.len(),
+            "{} from {}, {} to {}",
+            counted(self.coverages.len(), "namespace"),
             self.source,
             shown(self.span.from),
             shown(self.span.to)

@@ -8,7 +8,7 @@ mod series;
 mod stack;
 mod surroundings;
 
-use capacity_autopilot::MetricsSource;
+use capacity_autopilot::{LedgerHandle, MetricsSource};
 use capacity_settings::Needs;
 use comfy_table::{Cell, Color};
 
@@ -37,7 +37,10 @@ async fn account(global: &Global, terminal: Terminal) -> anyhow::Result<Vec<Chec
             ..Needs::default()
         },
     )?;
-    let autopilot = capacity_wiring::autopilot(&settings)?;
+    let mut autopilot = capacity_wiring::autopilot(&settings)?;
+    if let Some(location) = &settings.ledger {
+        autopilot = autopilot.with_ledger(LedgerHandle::existing(location.clone()));
+    }
     let bar = terminal.progress("examining");
     let mut report = Checks::default();
     let mut provisioned = Vec::new();

@@ -2,6 +2,7 @@
 
 use capacity_autopilot::{Autopilot, MetricsSource, Sampling, chain, sampling_rule};
 use capacity_engine::NamespaceId;
+use capacity_ledger::ErrorKind;
 use capacity_settings::Settings;
 use capacity_workflows::connection;
 
@@ -31,6 +32,13 @@ pub(super) async fn ledger(
         return report.odd(CHECK, "LEDGER_URL is not set", without);
     };
     match ledger.call(async |ledger| ledger.info().await).await {
+        Err(error) if error.kind() == ErrorKind::Missing => {
+            report.odd(
+                CHECK,
+                error.to_string(),
+                "fine before the first run: `plan` and `explain` use an empty one until then",
+            );
+        }
         Err(error) => {
             return report.bad(
                 CHECK,

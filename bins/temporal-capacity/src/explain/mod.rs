@@ -7,18 +7,20 @@ mod trace;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use capacity_autopilot::{EvaluationRequest, Plan, Scope, assume_documented_sizes, decision_in_ledger};
+use capacity_autopilot::{
+    EvaluationRequest, Plan, Scope, assume_documented_sizes, counted, decision_in_ledger,
+};
 use capacity_engine::explain::{explain, row_of};
 use capacity_engine::{NamespaceId, NamespacePatterns, ReasonCode};
 use capacity_ledger::Ledger;
 use capacity_settings::Needs;
-use jiff::Timestamp;
 
 use crate::arguments::{Explain, Global};
 use crate::exit::{Exit, print, tell};
 use crate::output::Output;
 use crate::setup;
 use crate::terminal::Terminal;
+use crate::times;
 
 use document::Document;
 
@@ -51,7 +53,7 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
         ..Needs::default()
     };
     let settings = setup::settings(global, needs)?;
-    let autopilot = capacity_wiring::autopilot(&settings)?;
+    let (autopilot, _temporary) = setup::read_only(&settings)?;
     let request = EvaluationRequest::of(Scope::Matching(NamespacePatterns::try_new(&[name])?));
     let bar = terminal.progress(format!("reading {name}"));
     let observed = autopilot.observe(&request, &|_| ()).await;
@@ -66,8 +68,8 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
     let mut inputs = observed.inputs();
     ensure!(
         inputs.len() == 1,
-        "{name} matches {} namespaces; specify one of them",
-        inputs.len()
+        "{name} matches {}; specify one of them",
+        counted(inputs.len(), "namespace")
     );
     let inputs = inputs.remove(0);
     Ok(Document::of(explain(&inputs), &inputs))
@@ -76,10 +78,7 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
 /// Explains a recorded decision.
 async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Result<Document> {
     let at = at
-        .map(|text| {
-            text.parse::<Timestamp>()
-                .with_context(|| format!("--at {text} is not a time; write it as 2026-11-25T00:00Z"))
-        })
+        .map(|text| times::time(text).map_err(|problem| anyhow::anyhow!("--at {text}: {problem}")))
         .transpose()?;
     let settings = setup::settings(global, Needs::default())?;
     let location = settings.ledger.as_ref().context(
@@ -115,8 +114,8 @@ async fn recorded_namespace(ledger: &Ledger, name: &str) -> anyhow::Result<Names
         (Some(namespace), None) => Ok(namespace),
         (Some(one), Some(other)) => bail!("{name} matches {one} and {other}; specify one of them"),
         (None, _) => bail!(
-            "the ledger has no decision about {name}; it has decisions about {} namespaces",
-            known.len()
+            "the ledger has no decision about {name}; it has decisions about {}",
+            counted(known.len(), "namespace")
         ),
     }
 }

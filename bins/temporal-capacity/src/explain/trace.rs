@@ -20,6 +20,7 @@ use super::document::{Document, ShownFlip};
 use crate::arguments::{Explain, Global};
 use crate::backtest::{self, Load, parameters};
 use crate::setup;
+use crate::times;
 
 /// Highest number of actions per minute that the search tries.
 const MOST: u64 = 1_000_000_000;
@@ -126,9 +127,8 @@ fn minute_of(at: &str, trace: &Trace) -> anyhow::Result<i64> {
     if let Ok(minute) = at.parse::<i64>() {
         return Ok(minute);
     }
-    let time: Timestamp = at.parse().with_context(|| {
-        format!("--at {at} is neither minutes since the beginning nor a time like 2026-11-25T00:00Z")
-    })?;
+    let time = times::time(at)
+        .with_context(|| format!("--at {at} is neither minutes since the beginning nor a time"))?;
     ensure!(
         trace.first_minute() != 0,
         "--at {at}: the file has no `time` column; write minutes since the beginning, such as --at 4320"

@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use super::sheets::{Sheet, headline, sheets};
 use super::shown::Shown;
 use super::text::{closing, row_line};
-use crate::render::html_escaped;
+use crate::render::{counted, html_escaped};
 
 pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
     let report = &shown.report;
@@ -25,11 +25,11 @@ pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
     )?;
     writeln!(
         body,
-        "<p class=\"note\">{} to {} ({} hours, UTC), price {}. Capacity is billed by the calendar hour at \
+        "<p class=\"note\">{} to {} ({}, UTC), price {}. Capacity is billed by the calendar hour at \
          its highest size; if an hour's usage is below the minimum, the difference is paid for but not used. Other policies are replayed on the same minutes.</p>",
         report.from,
         report.to,
-        report.hours,
+        counted(report.hours, "hour"),
         html_escaped(&report.price)
     )?;
     bars(&mut body, shown)?;

@@ -7,7 +7,7 @@ use capacity_report::{Figures, Reconciliation, Report};
 use rust_decimal::Decimal;
 
 use super::shown::Shown;
-use crate::render::grouped;
+use crate::render::{counted, grouped};
 
 /// Maximum number of rows that a table shows. JSON and CSV contain all.
 const SHOWN: usize = 40;
@@ -78,7 +78,7 @@ fn policies(total: &Figures) -> Sheet {
         header: vec![
             "policy",
             "unused $",
-            "saved $",
+            "vs. actual $",
             "throttled min",
             "throttled actions",
             "changes",
@@ -113,8 +113,8 @@ fn namespaces(report: &Report) -> Sheet {
         header: vec![
             "namespace",
             "unused $",
-            "saved: fixed peak $",
-            "saved: threshold $",
+            "fixed peak vs. actual $",
+            "threshold vs. actual $",
             "provisioned h",
             "throttled min",
             "changes",
@@ -151,8 +151,8 @@ fn reasons(report: &Report) -> Sheet {
     });
     Sheet {
         title: format!(
-            "Decisions by reason, in {} evaluations",
-            grouped(report.evaluations)
+            "Decisions by reason, in {}",
+            counted(report.evaluations, "evaluation")
         ),
         header: vec!["decision", "reason", "decisions", "namespaces"],
         rows: rows.collect(),
@@ -294,11 +294,11 @@ fn differences(bill: &Reconciliation) -> Sheet {
 pub(super) fn headline(report: &Report) -> String {
     let total = &report.total;
     let mut text = format!(
-        "{} paid for unused capacity in {} provisioned hours of {} namespaces, with {} throttled minutes.",
+        "{} paid for unused capacity in {} of {}, with {}.",
         in_dollars(total.idle_usd),
-        grouped(total.hours_provisioned),
-        grouped(report.namespaces.len() as u64),
-        grouped(total.throttled_minutes)
+        counted(total.hours_provisioned, "provisioned hour"),
+        counted(report.namespaces.len() as u64, "namespace"),
+        counted(total.throttled_minutes, "throttled minute")
     );
     for (policy, name) in [
         ("static-peak", "A fixed size at the peak"),
@@ -307,14 +307,14 @@ pub(super) fn headline(report: &Report) -> String {
         if let Some(it) = total.alternative(policy) {
             let _ = write!(
                 text,
-                " {name} would have cost {}{}, with {} throttled minutes.",
+                " {name} would have cost {}{}, with {}.",
                 in_dollars(it.idle_usd),
                 match it.saved_usd {
                     saved if saved > Decimal::ZERO => format!(", {} more", in_dollars(saved)),
                     saved if saved < Decimal::ZERO => format!(", {} less", in_dollars(-saved)),
                     _ => ", the same".to_owned(),
                 },
-                grouped(it.throttled_minutes)
+                counted(it.throttled_minutes, "throttled minute")
             );
         }
     }
@@ -326,8 +326,8 @@ pub(super) fn verdict(bill: &Reconciliation) -> String {
     let compared: i64 = bill.namespaces.iter().map(|it| it.hours).sum();
     let mut text = if bill.is_equal {
         format!(
-            "The bill equals the ledger to the cent in all {} hours compared: {}.",
-            grouped(compared),
+            "The bill equals the ledger to the cent in {} compared: {}.",
+            counted(compared, "hour"),
             in_dollars(bill.billed_usd)
         )
     } else if bill.differences.is_empty() {
@@ -353,8 +353,8 @@ pub(super) fn verdict(bill: &Reconciliation) -> String {
     if bill.hours_not_billed > 0 {
         let _ = write!(
             text,
-            " The last {} hours of the range are not billed yet.",
-            bill.hours_not_billed
+            " Not billed yet: the last {} of the range.",
+            counted(bill.hours_not_billed, "hour")
         );
     }
     text

@@ -8,14 +8,19 @@ use serde_json::Value;
 
 use super::sheets::{headline, sheets, verdict};
 use super::shown::Shown;
+use crate::render::counted;
 use crate::tables;
 use crate::terminal::Terminal;
 
 fn title(shown: &Shown) -> String {
     let report = &shown.report;
     format!(
-        "Account {}, {} to {} ({} hours), price {}",
-        report.account, report.from, report.to, report.hours, report.price
+        "Account {}, {} to {} ({}), price {}",
+        report.account,
+        report.from,
+        report.to,
+        counted(report.hours, "hour"),
+        report.price
     )
 }
 

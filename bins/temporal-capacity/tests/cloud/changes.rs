@@ -235,3 +235,17 @@ fn apply_posts_one_digest_a_plan_none_and_a_dry_run_only_shows_it() {
     );
     assert!(!errors(&assert).contains("webhook-token"), "{}", errors(&assert));
 }
+
+#[test]
+fn a_saved_plan_whose_changes_someone_else_made_finds_them_done() {
+    let world = World::new(options());
+    world.run(&["plan", "--save", "plan.json"]).success();
+    world.run(&["apply", "--yes"]).success();
+    // Those were operations of another plan, and the metrics of this one are old.
+    world.cloud.advance(SignedDuration::from_mins(8));
+    let again = world.json(&["apply", "plan.json", "--yes", "-o", "json"], 0);
+    let changes = again["changes"].as_array().expect("changes");
+    assert_eq!(changes.len(), 4);
+    assert!(changes.iter().all(|it| it["outcome"] == "already"), "{changes:?}");
+    assert_eq!(world.cloud.changes().len(), 4);
+}

@@ -1,6 +1,7 @@
 //! Tests of the commands against a simulated cloud: output, exit codes, and invalid input.
 
 mod changes;
+mod pauses;
 mod plans;
 mod programs;
 mod refusals;

@@ -157,3 +157,34 @@ fn doctor_names_what_is_wrong_and_what_it_breaks() {
     let healthy = World::new(self::options());
     assert!(output(&healthy.run(&["doctor"]).success()).contains("metrics endpoint"));
 }
+
+#[rstest]
+#[case::plan(&["plan"], 0)]
+#[case::explain(&["explain", "checkout"], 0)]
+#[case::doctor(&["doctor"], 0)]
+#[case::history(&["history"], 1)]
+fn commands_that_only_look_create_no_ledger(#[case] arguments: &[&str], #[case] code: i32) {
+    let world = World::new(options());
+    let mut command = world.command(arguments);
+    let assert = command.env("LEDGER_URL", "records/ledger.db").assert().code(code);
+    let all = output(&assert) + &errors(&assert);
+    assert!(all.contains("there is no ledger at records/ledger.db"), "{all}");
+    assert!(!world.folder.path().join("records").exists());
+}
+
+#[rstest]
+#[case::reversed(&["history", "--from", "2026-11-23", "--to", "2026-11-22"], "is not before --to")]
+#[case::no_time(&["history", "--from", "yesterday"], "write a date such as 2026-11-22")]
+#[case::backtest(&["backtest", "--from", "ledger", "--to", "yesterday"], "write a date such as 2026-11-22")]
+#[case::explain(&["explain", "checkout", "--at", "yesterday"], "--at yesterday: write a date such as 2026-11-22")]
+#[case::days(&["ledger", "prune", "--keep-minutes", "soon"], "write a number of days")]
+#[case::timeout(&["trigger", "--wait", "--timeout", "soon"], "write a duration with its unit")]
+#[case::no_wait(&["trigger", "--timeout", "5m"], "--wait")]
+#[case::level(&["plan", "--log-level", "verbose"], "error, warn, info, debug, trace")]
+#[case::no_speed(&["cloud-simulator", "--speed", "0"], "--speed 0: give a factor above 0")]
+#[case::no_namespaces(&["cloud-simulator", "--namespaces", "0"], "--namespaces 0: give at least 1")]
+fn values_that_cannot_be_used_are_refused_with_an_example(#[case] arguments: &[&str], #[case] told: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let assert = program(folder.path()).args(arguments).assert().code(1);
+    assert!(errors(&assert).contains(told), "{}", errors(&assert));
+}

@@ -50,11 +50,13 @@ impl Changer {
         }
     }
 
-    /// Returns whether an order was started before, which is the case if its operation is found on the
-    /// namespace. It then needs no fresh decision, and is only followed to completion.
-    pub(crate) async fn has_begun(&self, order: &ChangeOrder) -> bool {
+    /// Returns whether an order needs no fresh decision: its operation is found on the namespace, so it is only followed to
+    /// completion, or the namespace has the wanted capacity already.
+    pub(crate) async fn is_settled(&self, order: &ChangeOrder) -> bool {
         let read = self.client.namespace(order.namespace.as_str()).await;
-        read.is_ok_and(|namespace| is_our_operation(order, &namespace))
+        read.is_ok_and(|namespace| {
+            is_our_operation(order, &namespace) || present_capacity(&namespace) == Ok(order.to)
+        })
     }
 
     async fn begin(&self, order: &ChangeOrder, mut state: ChangeState) -> Next {

@@ -13,6 +13,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 pub struct LedgerHandle {
     /// Where the ledger is opened; `None` if the caller passed an open ledger.
     location: Option<Location>,
+    /// Whether a ledger that does not exist is created.
+    creates: bool,
     open: Mutex<Option<Ledger>>,
 }
 
@@ -21,7 +23,16 @@ impl LedgerHandle {
     pub fn at(location: Location) -> Self {
         Self {
             location: Some(location),
+            creates: true,
             open: Mutex::new(None),
+        }
+    }
+
+    /// Like [`LedgerHandle::at`], for programs that only look: a ledger that does not exist is an error and is not created.
+    pub fn existing(location: Location) -> Self {
+        Self {
+            creates: false,
+            ..Self::at(location)
         }
     }
 
@@ -71,7 +82,11 @@ impl LedgerHandle {
         }
         // Without a location, the caller passed an open ledger, which is never closed.
         let location = self.location.as_ref().expect("just seen: it is not open");
-        let opened = Ledger::open(location).await?;
+        let opened = if self.creates {
+            Ledger::open(location).await?
+        } else {
+            Ledger::open_existing(location).await?
+        };
         *self.open.lock().await = Some(opened.clone());
         Ok(opened)
     }
@@ -81,6 +96,7 @@ impl From<Ledger> for LedgerHandle {
     fn from(ledger: Ledger) -> Self {
         Self {
             location: None,
+            creates: false,
             open: Mutex::new(Some(ledger)),
         }
     }

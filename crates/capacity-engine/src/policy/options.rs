@@ -1,12 +1,12 @@
 //! The sizes of a namespace, each with its verdict.
 
 use super::contract::PolicyTarget;
-use crate::capacity::Capacity;
+use crate::capacity::{Capacity, CapacityRequest};
 use crate::decision::{ConsideredOption, ReasonCode};
 use crate::limit::LimitKind;
 use crate::pricing::ActionPrice;
 use crate::rate::Rate;
-use crate::snapshot::{CapacityInfo, Snapshot};
+use crate::snapshot::{CapacityInfo, ReportedUsage, Snapshot};
 
 /// Everything known about the sizes of a namespace.
 #[derive(Clone, Copy)]
@@ -50,10 +50,17 @@ impl Namespace<'_> {
         capacities.into_iter().map(about).collect()
     }
 
-    /// Limit at a size in actions per second; for the current size, the limit in effect.
+    /// Limit at a size in actions per second; for the current size, the limit in effect, unless the metrics predate the last
+    /// change and still report the limit of the size before it.
     fn limit(&self, capacity: Capacity) -> Option<Rate> {
         let snapshot = self.snapshot;
-        let in_force = snapshot.limits[LimitKind::Actions].filter(|_| self.current == Some(capacity));
+        let request = snapshot.latest_request.as_ref();
+        let is_reported = match (&snapshot.usage, request.and_then(CapacityRequest::took_effect_at)) {
+            (ReportedUsage::Known(window), Some(effect)) => window.newest().minute >= effect,
+            _ => true,
+        };
+        let is_in_force = is_reported && self.current == Some(capacity);
+        let in_force = snapshot.limits[LimitKind::Actions].filter(|_| is_in_force);
         in_force.or_else(|| match capacity {
             Capacity::Provisioned(trus) => Some(LimitKind::Actions.at(trus)),
             Capacity::OnDemand => snapshot.envelopes[LimitKind::Actions].or(match &snapshot.capacity_info {

@@ -180,6 +180,20 @@ fn row_9_takes_the_start_where_no_end_is_told(#[case] started_minutes_ago: i64, 
 }
 
 #[test]
+fn row_9_has_the_documented_limit_of_a_size_that_the_metrics_do_not_show_yet() {
+    let mut waiting = Snapshot {
+        latest_request: Some(request(RequestState::Completed, 3, true)),
+        ..snapshot("pay", 6)
+    };
+    waiting.limits[LimitKind::Actions] = Some(Rate::per_second(500));
+    let decision = decided(&waiting);
+    assert_eq!(outcome(&decision), "Hold waiting_for_effect");
+    let mut sizes = decision.options.iter();
+    let current = sizes.find(|size| size.trus == 6).expect("the current size");
+    assert_eq!(current.limit, 3_000);
+}
+
+#[test]
 fn row_9_does_not_wait_for_a_request_that_failed() {
     let latest = Some(request(RequestState::Failed, 1, true));
     let snapshot = Snapshot {

@@ -1,0 +1,82 @@
+//! Changes that the ledger has as in progress, because the run that made them was stopped: how they ended.
+
+use std::time::Duration;
+
+use capacity_engine::Capacity;
+use capacity_ledger::{ChangeRecord, LedgerError};
+use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::autopilot::Autopilot;
+use crate::change::{ChangeOrder, ChangeSteps, Outcome, Progressed};
+
+/// How many changes are checked at the same time.
+const AT_ONCE: usize = 8;
+/// How long reading one change may take.
+const BOUND: Duration = Duration::from_secs(20);
+/// Capacity that has not arrived this long after its operation was fulfilled was changed again.
+const ARRIVED: SignedDuration = SignedDuration::from_mins(10);
+
+/// Looks up how the changes ended that the ledger has as in progress, records it, and returns those that have ended. A change
+/// that is still running, or cannot be read now, stays in progress.
+///
+/// # Errors
+///
+/// If the ledger cannot be read or written.
+pub async fn finish_changes(autopilot: &Autopilot) -> Result<Vec<ChangeRecord>, LedgerError> {
+    let Some(ledger) = autopilot.ledger() else {
+        return Ok(Vec::new());
+    };
+    let open = ledger
+        .call(async |ledger| ledger.changes_in_progress().await)
+        .await?;
+    if open.is_empty() {
+        return Ok(open);
+    }
+    let steps = ChangeSteps::new(autopilot.ops().clone(), Vec::new());
+    let (steps, now) = (&steps, autopilot.now());
+    let ended = futures::stream::iter(open)
+        .map(|record| async move {
+            let read = tokio::time::timeout(BOUND, ended(steps, record, now));
+            read.await.ok().flatten()
+        })
+        .buffered(AT_ONCE);
+    let ended: Vec<ChangeRecord> = ended.filter_map(std::future::ready).collect().await;
+    ledger
+        .call(async |ledger| ledger.record_changes(&ended).await)
+        .await?;
+    Ok(ended)
+}
+
+/// Returns the record of a change that has ended.
+async fn ended(steps: &ChangeSteps, mut record: ChangeRecord, now: Timestamp) -> Option<ChangeRecord> {
+    let capacity = |trus: i64| u32::try_from(trus).ok().map(Capacity::from_trus);
+    let order = ChangeOrder {
+        namespace: record.namespace.parse().ok()?,
+        from: capacity(record.from_trus)?,
+        to: capacity(record.to_trus)?,
+        operation_id: record.operation_id.clone(),
+        resource_version: String::new(),
+        sample_minute: None,
+    };
+    let age = SignedDuration::from_millis(now.as_millisecond().saturating_sub(record.ended_at_ms));
+    let (outcome, error) = match steps.check(&order, None).await.progress {
+        Progressed::Ended(ending) => (ending.outcome, ending.error),
+        Progressed::NeverPosted => (
+            Outcome::Unknown,
+            Some("the service does not know its operation".to_owned()),
+        ),
+        Progressed::Arriving if age > ARRIVED => (
+            Outcome::Unknown,
+            Some(format!(
+                "its operation has ended, but the namespace does not have {}",
+                order.to
+            )),
+        ),
+        Progressed::Arriving | Progressed::Running { .. } | Progressed::Unreadable(_) => return None,
+    };
+    outcome.as_str().clone_into(&mut record.outcome);
+    record.error = error;
+    record.ended_at_ms = now.as_millisecond();
+    Some(record)
+}
