@@ -26,6 +26,7 @@ use crate::setup;
 use crate::stops::{Stopped, Stops};
 use crate::terminal::{Terminal, confirmed};
 use crate::traces::Traces;
+use crate::unfinished::finish_changes;
 
 pub(crate) async fn run(
     flags: &arguments::Apply,
@@ -336,27 +337,6 @@ impl Apply<'_> {
 
 /// Timeout for the webhook at the end of `apply`.
 const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Records how changes ended that an earlier run left in progress. A failure only delays it.
-pub(crate) async fn finish_changes(autopilot: &Autopilot) {
-    match capacity_autopilot::finish_changes(autopilot).await {
-        Ok(ended) => {
-            for change in ended {
-                let why = change
-                    .error
-                    .map_or_else(String::new, |error| format!(": {error}"));
-                tell(&format!(
-                    "the change of {} that was left in progress has ended: {}{why}",
-                    change.namespace,
-                    change.outcome.replace('_', " ")
-                ));
-            }
-        }
-        Err(error) => tell(&format!(
-            "warning: the outcomes of changes in progress were not recorded: {error}"
-        )),
-    }
-}
 
 /// Describes how many changes were not carried out, by outcome, and why the run was stopped; `None` if all were.
 fn left(results: &[ChangeResult], stopped: Option<&str>) -> Option<String> {

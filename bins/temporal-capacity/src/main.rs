@@ -30,6 +30,7 @@ mod tables;
 mod terminal;
 mod times;
 mod traces;
+mod unfinished;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -8,7 +8,6 @@ use capacity_autopilot::{Plan, Scope};
 use capacity_engine::NamespacePatterns;
 use capacity_settings::Needs;
 
-use crate::apply::finish_changes;
 use crate::arguments::{self, Global};
 use crate::exit::{Exit, print, tell};
 use crate::observe;
@@ -18,6 +17,7 @@ use crate::setup;
 use crate::stops::Stops;
 use crate::terminal::Terminal;
 use crate::traces::Traces;
+use crate::unfinished::finish_changes;
 
 pub(crate) async fn run(
     flags: &arguments::Plan,
