@@ -394,7 +394,7 @@ mod tests {
     #[case::cut_short("aps,peak10s\n1,2\n3", 3, "fewer than 2 values")]
     #[case::cut_at_the_comma("aps,peak10s\n1,2\n3,", 3, "fewer than 2 values")]
     #[case::too_many("aps\n1,000\n", 2, "more than 1 values")]
-    #[case::same_minute_twice("time,aps\n60,1\n60,2\n", 3, "not after")]
+    #[case::same_minute_twice("time,aps\n60,1\n60,2\n", 3, "not later")]
     #[case::milliseconds("time,aps\n1796000400000,1\n", 2, "is not a time")]
     #[case::far_apart("time,aps\n0,1\n8500000000,1\n", 3, "the gap before this row")]
     fn bad_input_is_refused_with_line_and_remedy(

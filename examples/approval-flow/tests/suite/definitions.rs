@@ -46,7 +46,7 @@ async fn a_definition_runs_in_parallel_retries_waits_for_approval_and_passes_out
     until_ended(&world, &id, &["linux", "macos"]).await;
     let refused = world.run(&["approve", &id, "--step", "deploy"]);
     assert!(
-        text(&refused.stderr).contains("`deploy` does not wait"),
+        text(&refused.stderr).contains("`deploy` is not waiting"),
         "{}",
         text(&refused.stderr)
     );
