@@ -164,7 +164,7 @@ async fn gzip_without_its_header_is_named() {
     assert!(
         text.contains("(content type application/openmetrics-text)")
             && text.contains("gzip-compressed data without a `Content-Encoding` header")
-            && text.contains("a proxy in between compresses answers"),
+            && text.contains("a proxy in between compresses responses"),
         "{text}"
     );
 }

@@ -31,11 +31,11 @@ pub struct Collector {
 #[derive(Debug, Default)]
 struct Shared {
     requests: Mutex<Vec<Request>>,
-    /// What it answers; 0 for no answer at all.
+    /// HTTP status of its responses; 0 closes the connection without a response.
     status: AtomicU16,
-    /// Requests that it refuses with 503 before it answers as set.
+    /// Number of requests that get a 503 first.
     busy: AtomicU16,
-    /// Spans that it rejects of each request.
+    /// Number of spans of each request that it rejects.
     rejects: AtomicU16,
     /// The only key that it accepts, if any.
     key: Mutex<Option<String>>,
@@ -54,7 +54,7 @@ impl Shared {
     }
 }
 
-/// One request that was received, whatever was answered.
+/// One received request, regardless of the response.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Its headers, by lower-case name.

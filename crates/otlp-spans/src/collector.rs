@@ -16,23 +16,23 @@ use crate::message::{
 use crate::span::Span;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest answer that is read; an answer is a few bytes.
+/// Maximum size of a response in bytes. A normal one is a few bytes.
 const LONGEST_ANSWER: usize = 16 * 1024;
-/// Characters of a collector's message that are shown.
+/// Maximum length of a collector's message in an error, in characters.
 const LONGEST_MESSAGE: usize = 200;
 
-/// What this process is to a collector, unless the configuration says otherwise.
+/// The service that sends spans. The configuration can override its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Service<'a> {
     /// Its name, the same for all processes of the service (`service.name`).
     pub name: &'a str,
     /// Its version (`service.version`).
     pub version: &'a str,
-    /// What tells it from other processes of the service (`service.instance.id`); nothing if empty.
+    /// Its instance, different for each process (`service.instance.id`); omitted if empty.
     pub instance: &'a str,
 }
 
-/// A collector, and the resource that this process is to it. It connects with the first request.
+/// A client of a collector. It connects with the first request.
 #[derive(Debug)]
 pub struct Collector {
     http: reqwest::Client,
@@ -41,7 +41,7 @@ pub struct Collector {
     scope: Scope,
 }
 
-/// Spans that were not accepted.
+/// Spans that the collector did not accept.
 #[derive(Debug)]
 pub struct Error {
     url: String,
@@ -61,21 +61,21 @@ impl std::error::Error for Error {
     }
 }
 
-/// How a request failed.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No answer arrived: connect, TLS or timeout.
+    /// No response: connection, TLS or timeout.
     #[error("no answer")]
     Transport(#[source] reqwest::Error),
-    /// The collector refused, or something else answered.
+    /// The collector rejected the request, or the response is not from a collector.
     #[error("the answer is {status}{}{}", in_brackets(.message), remedy(*.status))]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The collector's message in one line, capped.
+        /// The collector's message in one line, shortened.
         message: String,
-        /// How long it asks to wait.
+        /// The requested delay until the next attempt (`Retry-After`).
         retry_after: Option<Duration>,
     },
 }
@@ -98,12 +98,12 @@ fn remedy(status: u16) -> &'static str {
 }
 
 impl Error {
-    /// Returns how it failed.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// Returns whether the same request may be accepted later.
+    /// Returns whether a retry can succeed.
     pub fn is_retryable(&self) -> bool {
         match &self.kind {
             ErrorKind::Transport(_) => true,
@@ -112,7 +112,7 @@ impl Error {
         }
     }
 
-    /// Returns how long the collector asks to wait.
+    /// Returns the delay that the collector requests until the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.kind {
             ErrorKind::Transport(_) => None,
@@ -122,7 +122,7 @@ impl Error {
 }
 
 impl Collector {
-    /// Returns a collector to which this process is that service.
+    /// Creates a client that sends the spans of this service.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Collector {
     ///
     /// # Panics
     ///
-    /// Never for a valid configuration: its authorities were used once when it was made.
+    /// Never for a valid configuration, because its certificate authorities were parsed when it was built.
     pub fn new(config: &OtlpConfig, service: Service<'_>) -> Result<Self, Error> {
         let tls = http_edge::tls::client_config(&config.certificates)
             .expect("the configuration accepts only authorities that can be used");
@@ -164,16 +164,16 @@ impl Collector {
         self.config.url()
     }
 
-    /// Sends a request without spans, which a collector accepts as it accepts spans.
+    /// Checks the connection with a request that has no spans.
     ///
     /// # Errors
     ///
-    /// If it does not.
+    /// If the collector does not accept it.
     pub async fn check(&self) -> Result<(), Error> {
         self.export(Vec::new()).await.map(drop)
     }
 
-    /// Sends spans. Returns how many of them the collector did not accept, and why.
+    /// Sends spans. Returns the number that the collector did not accept, and the reason.
     pub(crate) async fn export(&self, spans: Vec<Span>) -> Result<(u64, String), Error> {
         let request = ExportTraceServiceRequest {
             resource_spans: vec![ResourceSpans {
@@ -271,7 +271,7 @@ fn resource(config: &OtlpConfig, service: Service<'_>) -> Resource {
     }
 }
 
-/// A refusal is a protobuf message from a collector, and anything from what stands in front of it.
+/// Reads the reason of a rejection: a protobuf message from a collector, or any text from a proxy.
 fn refusal(status: StatusCode, answer: &[u8]) -> String {
     match Refusal::decode(answer) {
         Ok(refusal) if !refusal.message.is_empty() => refusal.message,
@@ -297,7 +297,7 @@ fn shown(text: &str, headers: &HeaderMap) -> String {
     text.trim().chars().take(LONGEST_MESSAGE).collect()
 }
 
-/// The header in seconds; a date is not worth the parser.
+/// Reads `Retry-After` in seconds. Dates are ignored.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
     seconds.trim().parse().ok().map(Duration::from_secs)

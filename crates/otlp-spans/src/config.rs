@@ -11,13 +11,13 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-/// What a collector's base URL is continued with.
+/// Path that is appended to a collector's base URL.
 const TRACES: &str = "v1/traces";
 /// The port of OTLP over gRPC.
 const GRPC_PORT: u16 = 4317;
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A collector, and what its resource says about this process. Made by [`OtlpConfig::builder`].
+/// How to reach a collector, and the resource attributes of this process. Built by [`OtlpConfig::builder`].
 #[derive(Debug, Clone)]
 pub struct OtlpConfig {
     pub(crate) url: Url,
@@ -28,7 +28,7 @@ pub struct OtlpConfig {
     pub(crate) attributes: Vec<(String, String)>,
 }
 
-/// One thing that is wrong with a configuration. Never shows what may hold a secret.
+/// A mistake in a configuration. Its text never contains values that may be secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -54,7 +54,7 @@ pub enum ConfigError {
     Timeout,
 }
 
-/// Everything that is wrong with a configuration; at least one thing.
+/// All mistakes in a configuration; at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors(Vec<ConfigError>);
 
@@ -76,7 +76,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// Collects a configuration; [`OtlpConfigBuilder::build`] validates it.
+/// Builds a configuration; [`OtlpConfigBuilder::build`] validates it.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct OtlpConfigBuilder {
@@ -90,7 +90,7 @@ pub struct OtlpConfigBuilder {
 }
 
 impl OtlpConfig {
-    /// Starts a configuration by the base URL of a collector, which is continued with `/v1/traces`. By default, there are no headers,
+    /// Starts with the base URL of a collector, to which `/v1/traces` is appended. By default, there are no headers,
     /// the system's certificate authorities are trusted, and one request may take 10 s.
     pub fn builder(base_url: impl Into<String>) -> OtlpConfigBuilder {
         OtlpConfigBuilder {
@@ -104,7 +104,7 @@ impl OtlpConfig {
         }
     }
 
-    /// As [`OtlpConfig::builder`], by a URL that is used as it is.
+    /// Like [`OtlpConfig::builder`], with a URL that is used unchanged.
     pub fn builder_at(traces_url: impl Into<String>) -> OtlpConfigBuilder {
         OtlpConfigBuilder {
             is_base: false,
@@ -117,7 +117,7 @@ impl OtlpConfig {
         self.url.as_str()
     }
 
-    /// Returns what is odd about the configuration, and yet no mistake.
+    /// Returns a warning about a valid but unusual configuration.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.url.port() == Some(GRPC_PORT) {
@@ -177,11 +177,11 @@ impl OtlpConfigBuilder {
         self
     }
 
-    /// Validates the whole.
+    /// Validates the configuration.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong: a URL that is neither http nor https, or that holds credentials; headers, certificates and timeout.
+    /// All mistakes: a URL that is neither http nor https, or that holds credentials; headers, certificates and timeout.
     pub fn build(self) -> Result<OtlpConfig, ConfigErrors> {
         let mut errors = Vec::new();
         let url = traces_url(&self.url, self.is_base)
@@ -241,7 +241,7 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemProblem>
     }
 }
 
-/// Reads `name=value, name=value`; `None` if one of them is no header.
+/// Parses `name=value, name=value`; `None` if one of them is not a valid header.
 pub(crate) fn read_headers(text: &SecretString) -> Option<HeaderMap> {
     let items = text.expose_secret().split(',').map(str::trim);
     let mut headers = HeaderMap::new();

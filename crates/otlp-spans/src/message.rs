@@ -10,7 +10,7 @@ pub(crate) struct ExportTraceServiceRequest {
     pub(crate) resource_spans: Vec<ResourceSpans>,
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ExportTraceServiceResponse {
     #[prost(message, optional, tag = "1")]
@@ -25,7 +25,7 @@ pub(crate) struct PartialSuccess {
     pub(crate) error_message: String,
 }
 
-/// The body of a refusal (`google.rpc.Status`).
+/// The body of a rejection (`google.rpc.Status`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Refusal {
     #[prost(int32, tag = "1")]
@@ -127,7 +127,7 @@ pub(crate) enum OneValue {
 pub(crate) const INTERNAL: i32 = 1;
 /// `Status.StatusCode.STATUS_CODE_ERROR`.
 pub(crate) const ERROR: i32 = 2;
-/// The W3C flag of a trace that is kept.
+/// The W3C flag of a sampled trace.
 pub(crate) const SAMPLED: u32 = 1;
 
 impl KeyValue {

@@ -9,21 +9,21 @@ use tokio::sync::{mpsc, oneshot};
 use crate::collector::{Collector, Error};
 use crate::span::Span;
 
-/// Spans that wait for the collector; further ones are dropped. They take about a megabyte.
+/// Capacity of the queue, about a megabyte. Further spans are dropped.
 const QUEUE: usize = 2_048;
-/// Spans of one request.
+/// Maximum number of spans per request.
 const BATCH: usize = 512;
-/// How long spans wait for others.
+/// Maximum time that a span waits for others before a request.
 const GATHER: Duration = Duration::from_secs(1);
-/// How often a request is made in total, if it may be accepted later. While a collector is away, each is made once.
+/// Maximum number of attempts of a request. While the collector is unreachable, only one.
 const ATTEMPTS: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// A longer wait requested by the collector is not honored: spans are not worth more memory.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// Dropped spans are logged at most this often.
+/// Minimum time between two log lines about dropped spans.
 const LOG_EVERY: Duration = Duration::from_mins(10);
 
-/// Where spans go. Clones share it. The default drops all spans silently.
+/// A queue of spans. Clones share it. The default drops all spans silently.
 #[derive(Debug, Clone, Default)]
 pub struct Spans(Option<Queue>);
 
@@ -39,7 +39,7 @@ struct Counters {
     dropped: AtomicU64,
 }
 
-/// What happened to spans so far.
+/// Numbers of spans so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Spans that the collector accepted.
@@ -51,7 +51,7 @@ pub struct Counts {
 #[derive(Debug)]
 enum Message {
     Span(Box<Span>),
-    /// Answered once everything before it was sent or dropped.
+    /// Completed once everything before it was sent or dropped.
     Flush(oneshot::Sender<()>),
 }
 
@@ -75,12 +75,12 @@ impl Spans {
         Self(Some(Queue { sender, counters }))
     }
 
-    /// Returns whether spans are sent anywhere: if not, they need not be made.
+    /// Returns whether spans are sent. If not, there is no need to create them.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Takes a span. Never waits: if the queue is full, the span is dropped.
+    /// Queues a span. Never waits: if the queue is full, the span is dropped.
     pub fn send(&self, span: Span) {
         if let Some(queue) = &self.0
             && queue.sender.try_send(Message::Span(Box::new(span))).is_err()
@@ -101,7 +101,7 @@ impl Spans {
         let _ = tokio::time::timeout(bound, flush).await;
     }
 
-    /// Returns what happened to spans so far; nothing if they are sent nowhere.
+    /// Returns the numbers of spans so far; zeros if no spans are sent.
     pub fn counts(&self) -> Counts {
         let of = |queue: &Queue| Counts {
             sent: queue.counters.sent.load(Ordering::Relaxed),
@@ -136,7 +136,7 @@ struct Sending {
     collector: Collector,
     counters: Arc<Counters>,
     log: Log,
-    /// Dropped spans that the log knows.
+    /// Number of dropped spans that were logged.
     seen_dropped: u64,
     /// Whether the last request failed.
     is_away: bool,

@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use crate::message::{self, KeyValue, OneValue};
 
-/// Attributes of one span; the rest is counted.
+/// Maximum number of attributes per span. Dropped ones are counted.
 const MOST_ATTRIBUTES: usize = 32;
-/// Characters of a name, a text or an error.
+/// Maximum length of a name, a text or an error, in characters.
 const LONGEST_TEXT: usize = 256;
 /// The namespace of the ids (a random version 4 UUID, generated once). Never changed: processes of different releases share traces.
 const NAME_SPACE: Uuid = Uuid::from_u128(0x1f0d_5a8c_77e2_4b6b_9d15_3c0e_52a4_88f9);
 
-/// A trace, by its name: the same name is the same trace in every process.
+/// A trace, identified by its name: the same name means the same trace in every process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Trace(Uuid);
 
@@ -51,8 +51,8 @@ impl Trace {
         Self(Uuid::new_v5(&NAME_SPACE, name.as_bytes()))
     }
 
-    /// Returns a span of this trace. Its key is unique in the trace, and other spans name it as their parent by that; its name is what
-    /// people see, and the same for all spans of a kind.
+    /// Returns a span of this trace. The key is unique within the trace, and children refer to it; the name is displayed, and is the same
+    /// for all spans of a kind.
     pub fn span(
         self,
         key: &str,
@@ -79,7 +79,7 @@ impl Trace {
     }
 }
 
-/// The id, in hexadecimal digits as backends show it.
+/// Formats the id in hexadecimal digits, as tracing backends show it.
 impl std::fmt::Display for Trace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.simple().fmt(f)
@@ -87,13 +87,13 @@ impl std::fmt::Display for Trace {
 }
 
 impl Span {
-    /// Names the span that this one is a part of, by its key.
+    /// Sets the parent span by its key.
     pub fn under(mut self, parent: &str) -> Self {
         self.parent = Some(self.trace.span_id(parent));
         self
     }
 
-    /// Sets another end.
+    /// Sets the end time.
     pub fn until(self, until: SystemTime) -> Self {
         Self { until, ..self }
     }
@@ -108,7 +108,7 @@ impl Span {
         self
     }
 
-    /// Marks it as failed if there is an error.
+    /// Marks the span as failed if there is an error.
     pub fn failed(mut self, error: Option<impl Into<String>>) -> Self {
         self.error = error.map(Into::into);
         self

@@ -136,7 +136,7 @@ fn key_remedy(message: &str) -> Option<String> {
 
 fn not_metrics_remedy(excerpt: &str) -> String {
     if excerpt.starts_with(GZIP) {
-        return "a proxy in between compresses answers without declaring it: turn that off".to_owned();
+        return "a proxy in between compresses responses without declaring it: turn that off".to_owned();
     }
     key_remedy(excerpt).unwrap_or_else(|| {
         "check CLOUD_METRICS_API_BASE_URL and TEMPORAL_CLOUD_METRICS_API_KEY, and any proxy in between"

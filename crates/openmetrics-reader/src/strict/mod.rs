@@ -137,7 +137,7 @@ impl Strict {
     }
 
     fn claim(&mut self, name: Box<str>) -> Result {
-        let rule = "the names of families, and the sample names their types imply, are unique and families are not interleaved";
+        let rule = "family names and the sample names that follow from their types must be unique, and families must not be interleaved";
         demand(self.claimed.insert(name), rule)
     }
 
