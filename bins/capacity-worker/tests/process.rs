@@ -177,7 +177,7 @@ async fn a_worker_killed_at_any_moment_loses_nothing_and_changes_once(#[case] mo
         .await
         .expect("signaled");
     world
-        .until(moment.what, Duration::from_secs(30), moment.has_come)
+        .until(moment.what, Duration::from_mins(2), moment.has_come)
         .await;
     first.kill().expect("killed");
     first.wait().expect("gone");

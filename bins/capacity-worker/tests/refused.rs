@@ -183,7 +183,7 @@ async fn a_rotated_key_is_read_again_while_the_worker_polls() {
     };
     world.key("one\n");
     let mut worker = world.worker();
-    worker.until_ready_is(200, Duration::from_secs(30)).await;
+    worker.until_ready_is(200, Duration::from_mins(2)).await;
     // A report proves that the worker polls, because it is ready slightly earlier.
     let client = world.direct().connect().await.expect("connected");
     let before = Controller::new(&client, &Installation::default())
@@ -220,7 +220,7 @@ async fn a_worker_whose_polls_stay_refused_ends_with_a_sentence() {
     };
     world.key("one\n");
     let mut worker = world.worker();
-    worker.until_ready_is(200, Duration::from_secs(30)).await;
+    worker.until_ready_is(200, Duration::from_mins(2)).await;
     world.proxy.set(Rules {
         key: Some("one"),
         calls: &["Poll"],
@@ -258,7 +258,7 @@ async fn refused_completions_alone_are_repeated_and_logged() {
     };
     world.key("one\n");
     let worker = world.worker();
-    worker.until_ready_is(200, Duration::from_secs(30)).await;
+    worker.until_ready_is(200, Duration::from_mins(2)).await;
     world.proxy.set(Rules {
         key: Some("one"),
         calls: &["RespondActivityTaskCompleted", "RecordActivityTaskHeartbeat"],

@@ -21,7 +21,7 @@ use temporalio_common::protos::temporal::api::workflowservice::v1::{
 
 use super::{POST, World, count};
 
-const PATIENT: Duration = Duration::from_secs(30);
+const PATIENT: Duration = Duration::from_mins(2);
 const SPEED: f64 = 20.0;
 
 /// Returns a cloud at twenty times real time whose operations take `operation_seconds` of real time.
