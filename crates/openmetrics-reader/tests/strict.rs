@@ -87,7 +87,7 @@ fn a_document_without_its_end_is_refused(#[case] document: &str, #[case] kind: E
 #[case::two_types("# TYPE a gauge\n# TYPE a gauge", "one TYPE")]
 #[case::two_helps("# HELP a b\n# TYPE a gauge\n# HELP a b", "one HELP")]
 #[case::two_units("# UNIT a_b b\n# UNIT a_b b", "one UNIT")]
-#[case::metadata_after_samples("# TYPE a gauge\na 1\n# HELP a b", "before its samples")]
+#[case::metadata_after_samples("# TYPE a gauge\na 1\n# HELP a b", "precedes its samples")]
 #[case::interleaved_families("a 1\nb 1\na{c=\"d\"} 1", "unique")]
 #[case::family_described_twice("# TYPE a gauge\n# TYPE b gauge\n# HELP a c", "unique")]
 #[case::sample_of_another_type("# TYPE a counter\na 1", "unique")]

@@ -181,8 +181,8 @@ fn commands_that_only_look_create_no_ledger(#[case] arguments: &[&str], #[case] 
 #[case::timeout(&["trigger", "--wait", "--timeout", "soon"], "write a duration with its unit")]
 #[case::no_wait(&["trigger", "--timeout", "5m"], "--wait")]
 #[case::level(&["plan", "--log-level", "verbose"], "error, warn, info, debug, trace")]
-#[case::no_speed(&["cloud-simulator", "--speed", "0"], "--speed 0: give a factor above 0")]
-#[case::no_namespaces(&["cloud-simulator", "--namespaces", "0"], "--namespaces 0: give at least 1")]
+#[case::no_speed(&["cloud-simulator", "--speed", "0"], "--speed 0: specify a factor above 0")]
+#[case::no_namespaces(&["cloud-simulator", "--namespaces", "0"], "--namespaces 0: specify at least 1")]
 fn values_that_cannot_be_used_are_refused_with_an_example(#[case] arguments: &[&str], #[case] told: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let assert = program(folder.path()).args(arguments).assert().code(1);

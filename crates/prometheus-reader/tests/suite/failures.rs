@@ -125,7 +125,7 @@ async fn texts_name_the_host_and_the_remedy() {
     let server = answering(json(200, "<html>")).await;
     let text = chain(&failure(&server).await);
     assert!(
-        text.contains("an HTML page") && text.contains("without /api/v1"),
+        text.contains("an HTML page") && text.contains("not /api/v1"),
         "{text}"
     );
 }
