@@ -367,7 +367,7 @@ fn the_bill_is_compared_and_the_channel_notified() {
         "{told}"
     );
     assert!(
-        told.contains("The last 24 hours of the range are not billed yet."),
+        told.contains("Not billed yet: the last 24 hours of the range."),
         "{told}"
     );
     // At another price, only the price differs.
