@@ -1,7 +1,6 @@
 //! Where a collector is and how to reach it, validated once, with every mistake reported at once.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use http_edge::Secret;
@@ -9,7 +8,7 @@ use http_edge::pem::{self, CertificateDer, PemProblem};
 use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
-use url::{Host, Url};
+use url::Url;
 
 /// Path that is appended to a collector's base URL.
 const TRACES: &str = "v1/traces";
@@ -136,12 +135,7 @@ impl OtlpConfig {
     }
 
     pub(crate) fn is_loopback(&self) -> bool {
-        match self.url.host() {
-            Some(Host::Ipv4(address)) => IpAddr::from(address).is_loopback(),
-            Some(Host::Ipv6(address)) => IpAddr::from(address).is_loopback(),
-            Some(Host::Domain(domain)) => domain.eq_ignore_ascii_case("localhost"),
-            None => false,
-        }
+        http_edge::is_loopback(&self.url)
     }
 }
 
