@@ -31,7 +31,7 @@ pub struct Timing {
     pub until: SystemTime,
     /// How many namespaces it was about.
     pub namespaces: usize,
-    /// Why it failed, if it did; the evaluation goes on without what it would have found.
+    /// The error, if the search failed. The evaluation continues without its results.
     pub error: Option<String>,
 }
 
