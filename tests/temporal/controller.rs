@@ -6,12 +6,15 @@ use capacity_workflows::controller::Controller;
 use capacity_workflows::{
     CapacityChange, CapacityManagementWorkflow, ChangeRequest, EvaluationTick, Installation, Lenient, names,
 };
-use cloud_simulator::{Account, Load, NamespaceSetup};
+use cloud_simulator::{Account, Faults, Load, NamespaceSetup};
 use jiff::SignedDuration;
 use temporalio_client::{
-    WorkflowExecuteUpdateOptions, WorkflowGetResultOptions, WorkflowSignalOptions, WorkflowStartOptions,
+    WorkflowExecuteUpdateOptions, WorkflowFetchHistoryOptions, WorkflowGetResultOptions,
+    WorkflowSignalOptions, WorkflowStartOptions,
 };
 use temporalio_common::data_converters::{PayloadConverter, RawValue};
+use temporalio_common::protos::temporal::api::enums::v1::EventType;
+use temporalio_common::protos::temporal::api::history::v1::HistoryEvent;
 
 use crate::harness::{Setup, TASK_QUEUE, World, with_worker};
 
@@ -156,14 +159,43 @@ async fn a_dry_run_decides_and_changes_nothing_also_where_a_change_is_asked_for(
 async fn callers_that_come_together_get_the_same_evaluation() {
     let setup = Setup {
         account: throttled(&["checkout"]),
+        attempts: 200,
         ..Setup::default()
     };
     Box::pin(with_worker("joined", setup, async |world| {
-        let (one, other) = tokio::join!(world.evaluate("one"), world.evaluate("other"));
+        // The evaluation cannot end before the cloud responds, so the second caller finds it in progress
+        // however slow the machine is.
+        world.cloud.set_faults(Faults {
+            too_many_requests: 1.0,
+            retry_after: Some(1),
+            ..Faults::default()
+        });
+        let both_accepted = async {
+            world
+                .until("accepted twice", PATIENT, async || {
+                    accepted_updates(world).await == 2
+                })
+                .await;
+            world.cloud.set_faults(Faults::default());
+        };
+        let (one, other, ()) = tokio::join!(world.evaluate("one"), world.evaluate("other"), both_accepted);
         assert_eq!((one.number, &one.plan_id), (other.number, &other.plan_id));
+        assert_eq!(one.error, None);
         assert_eq!(world.cloud.changes().len(), 1);
     }))
     .await;
+}
+
+/// Returns the number of updates in the controller's history; zero while there is no controller.
+async fn accepted_updates(world: &World) -> usize {
+    let handle = world
+        .client
+        .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID);
+    let history = handle.fetch_history(WorkflowFetchHistoryOptions::builder().build());
+    let events = history.into_events().await.unwrap_or_default();
+    let is_accepted =
+        |event: &&HistoryEvent| event.event_type() == EventType::WorkflowExecutionUpdateAccepted;
+    events.iter().filter(is_accepted).count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
