@@ -116,7 +116,7 @@ def pods(rendered):
             yield item["metadata"]["name"], item["spec"]["template"]["spec"]
 
 
-def catalogue(shown):
+def catalog(shown):
     """Checks that the schema contains every setting, either in capacity.toml or in the Secret, but not in both."""
     schema = json.loads((CHART / "values.schema.json").read_text())
     plain = set(schema["properties"]["settings"]["properties"])
@@ -139,7 +139,7 @@ def accepted():
             accepts(pod["containers"][0])
             shown = settings_of(pod, config)
             shown = {item["name"].lower(): item for item in shown}
-            catalogue(shown)
+            catalog(shown)
             for setting, wanted in yaml.safe_load(values.read_text())["settings"].items():
                 got = shown[setting]["value"]
                 assert same(wanted, got), f"{values.name}: {name} reads {setting} = {got!r}, not {wanted!r}"

@@ -515,7 +515,7 @@ async fn an_answer_of_another_shape_is_an_error(#[case] body: &str) {
 }
 
 #[tokio::test]
-async fn a_passing_trouble_is_outlasted_and_retry_after_honoured() {
+async fn a_passing_trouble_is_outlasted_and_retry_after_honored() {
     let server = service().await;
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "1");
     Mock::given(path("/cloud/namespaces/orders.a1b2c"))

@@ -118,7 +118,7 @@ fn the_workflows() {
         ControllerError::Refused("workflow not found".to_owned()),
     ]) + &lines([
         AskError::NoAnswer(bound),
-        AskError::Refused("the controller was cancelled".to_owned()),
+        AskError::Refused("the controller was canceled".to_owned()),
     ]) + &lines([
         ScheduleError::Refused {
             what: "show the schedule",
@@ -276,7 +276,7 @@ fn the_prometheus_reader() {
         message: "try later".to_owned(),
         retry_after: None,
     };
-    let unauthorized = |status, has_tenant| ErrorKind::Unauthorised {
+    let unauthorized = |status, has_tenant| ErrorKind::Unauthorized {
         host: host(),
         status,
         message: "no".to_owned(),

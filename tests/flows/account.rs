@@ -177,7 +177,7 @@ async fn a_namespace_that_was_edited_is_decided_again(#[case] refuse_moved: bool
 #[rstest]
 #[case::failed(OperationFault::Failed, "the operation failed: simulated")]
 #[case::rejected(OperationFault::Rejected, "the operation was rejected: simulated")]
-#[case::cancelled(OperationFault::Cancelled, "the operation was cancelled: simulated")]
+#[case::canceled(OperationFault::Cancelled, "the operation was canceled: simulated")]
 #[tokio::test]
 async fn an_operation_that_does_not_succeed_is_told(
     #[case] operations: OperationFault,

@@ -175,15 +175,15 @@ async fn a_change_that_was_posted_is_seen_to_its_end_although_it_was_canceled() 
     with_worker("cancel-change", setup, async |world| {
         let id = names::change_id("checkout.a1b2c");
         let change = world.client.get_workflow_handle::<CapacityChange>(id);
-        let cancelled = async {
+        let canceled = async {
             until("posted", PATIENT, || posts(world) > 0).await;
             tokio::time::sleep(Duration::from_millis(300)).await;
             change
                 .cancel(WorkflowCancelOptions::default())
                 .await
-                .expect("cancelled");
+                .expect("canceled");
         };
-        let (report, ()) = tokio::join!(world.evaluate("first"), cancelled);
+        let (report, ()) = tokio::join!(world.evaluate("first"), canceled);
         assert_eq!(report.changes[0].outcome, "changed");
         let result = change.get_result(WorkflowGetResultOptions::default()).await;
         assert_eq!(result.expect("a report").outcome, "changed");

@@ -202,11 +202,11 @@ async fn minutes_are_sampled_in_one_attempt_and_the_history_does_not_grow() {
         handle
             .cancel(WorkflowCancelOptions::default())
             .await
-            .expect("cancelled");
+            .expect("canceled");
         let ended = tokio::time::timeout(PATIENT, handle.get_result(WorkflowGetResultOptions::default()));
         assert!(
             ended.await.expect("in time").is_err(),
-            "it ends when it is cancelled"
+            "it ends when it is canceled"
         );
     })
     .await;

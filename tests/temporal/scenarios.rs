@@ -129,12 +129,12 @@ async fn junk_missing_and_doubled_inputs_do_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cancelled_controller_tells_its_callers_and_its_changes_go_on() {
+async fn a_canceled_controller_tells_its_callers_and_its_changes_go_on() {
     let setup = Setup {
         operation_lag: jiff::SignedDuration::from_secs(60),
         ..throttled(&["checkout"])
     };
-    with_worker("cancelled", setup, async |world| {
+    with_worker("canceled", setup, async |world| {
         let installation = Installation::default();
         let controller = Controller::new(&world.client, &installation);
         let asked = controller.evaluate("asked", Duration::from_secs(50));
@@ -148,12 +148,12 @@ async fn a_cancelled_controller_tells_its_callers_and_its_changes_go_on() {
             controller
                 .cancel(WorkflowCancelOptions::default())
                 .await
-                .expect("cancelled");
+                .expect("canceled");
         };
         let (answer, ()) = tokio::join!(asked, cancel);
         // The caller learns either of the cancellation or of the evaluation that still finished.
         if let Err(error) = &answer {
-            assert!(error.to_string().contains("cancelled"), "{error}");
+            assert!(error.to_string().contains("canceled"), "{error}");
         }
         for _ in 0..300 {
             if world.cloud.changes().len() == 1 {

@@ -279,7 +279,7 @@ mod tests {
         Ok(4)
     )]
     #[case::half_a_tru(r#"{"namespace":"a.b","capacity":{"provisioned":{"currentValue":2.5}}}"#, Err(()))]
-    #[case::cancelled_wish(
+    #[case::canceled_wish(
         r#"{"namespace":"a.b","spec":{"capacitySpec":{"provisioned":{"value":6}}},
             "capacity":{"onDemand":{},"latestRequest":{"state":"STATE_CAPACITY_REQUEST_CANCELLED"}}}"#,
         Ok(0)

@@ -31,7 +31,7 @@ pub enum Warning {
         behind: SignedDuration,
     },
     /// This number of metrics samples have no namespace label.
-    Unlabelled(usize),
+    Unlabeled(usize),
     /// A scrape job overwrote the namespace label of this number of metrics samples.
     Overwritten(usize),
     /// A Prometheus stores the times of its scrapes in place of the service's.
@@ -75,7 +75,7 @@ impl fmt::Display for Warning {
                 behind.abs().as_secs(),
                 if behind.is_positive() { "behind" } else { "ahead of" }
             ),
-            Self::Unlabelled(samples) => {
+            Self::Unlabeled(samples) => {
                 write!(f, "{samples} metrics samples have no namespace label and are ignored")
             }
             Self::Overwritten(samples) => write!(

@@ -193,7 +193,7 @@ pub enum RequestState {
     Completed,
     /// In progress. An unspecified or unknown state counts as this.
     InProgress,
-    /// Failed, rejected or cancelled: the requested capacity was not applied.
+    /// Failed, rejected or canceled: the requested capacity was not applied.
     Failed,
 }
 

@@ -9,7 +9,7 @@ use config::{ConfigError, Map, Source, Value, ValueKind};
 use http_edge::without_quotes;
 use secrecy::ExposeSecret;
 
-use crate::catalogue::{CATALOGUE, CONFIG_VARIABLE, Name, entry, meaning, nearest};
+use crate::catalog::{CATALOG, CONFIG_VARIABLE, Name, entry, meaning, nearest};
 use crate::dotenv;
 use crate::mistake::{Mistake, Origin};
 use crate::profile;
@@ -116,7 +116,7 @@ pub(crate) fn lay(inputs: &Inputs) -> Layered {
 
 impl Layers {
     fn defaults(&mut self) {
-        let defaults = CATALOGUE
+        let defaults = CATALOG
             .iter()
             .filter_map(|entry| Some((entry.name, entry.default?)));
         let values = defaults

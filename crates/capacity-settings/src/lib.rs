@@ -2,9 +2,9 @@
 //!
 //! # Where to start
 //!
-//! [`load`] turns [`Inputs`] into [`Settings`], or into all [`Mistakes`] at once; [`CATALOGUE`] lists every setting.
+//! [`load`] turns [`Inputs`] into [`Settings`], or into all [`Mistakes`] at once; [`CATALOG`] lists every setting.
 
-mod catalogue;
+mod catalog;
 mod defaults;
 mod dotenv;
 mod layers;
@@ -22,7 +22,7 @@ mod traces;
 mod values;
 mod wrong;
 
-pub use catalogue::{CATALOGUE, Entry};
+pub use catalog::{CATALOG, Entry};
 pub use layers::Inputs;
 pub use mistake::{Mistake, Mistakes, Origin};
 pub use settings::{EffectiveSetting, Home, Keep, Needs, Settings, load};

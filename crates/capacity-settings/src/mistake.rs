@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::catalogue::entry;
+use crate::catalog::entry;
 
 /// The origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use capacity_engine::{ActionPrice, Bounds, NamespaceFilter, NamespaceId, Rules, 
 use http_edge::Secret;
 use http_edge::pem::{self, Pem};
 
-use crate::catalogue::{CATALOGUE, entry};
+use crate::catalog::{CATALOG, entry};
 use crate::defaults::adapt_defaults;
 use crate::layers::{Found, Inputs, Layered, lay};
 use crate::mistake::{Mistake, Mistakes, Origin};
@@ -186,7 +186,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
 }
 
 fn effective(values: &BTreeMap<&'static str, Found>) -> Vec<EffectiveSetting> {
-    CATALOGUE
+    CATALOG
         .iter()
         .map(|entry| {
             let found = values.get(entry.name);

@@ -269,7 +269,7 @@ mod tests {
     #[case("TEMPORAL_TASK_QUEUE", "TASK_QUEUE")]
     fn other_names_are_known(#[case] name: &str, #[case] expected: &str) {
         assert_eq!(synonym(name), Some(expected));
-        assert!(crate::CATALOGUE.iter().any(|entry| entry.name == expected));
+        assert!(crate::CATALOG.iter().any(|entry| entry.name == expected));
     }
 
     #[rstest]

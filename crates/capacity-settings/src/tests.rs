@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use rstest::rstest;
 
-use crate::{CATALOGUE, EffectiveSetting, Inputs, Mistakes, Needs, Settings, load};
+use crate::{CATALOG, EffectiveSetting, Inputs, Mistakes, Needs, Settings, load};
 
 fn inputs(directory: &Path, environment: &[(&str, &str)]) -> Inputs {
     let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -612,7 +612,7 @@ fn the_example_env_names_every_setting_and_is_valid() {
                 .is_some_and(|rest| rest.starts_with('='))
         })
     };
-    let missing: Vec<&str> = CATALOGUE
+    let missing: Vec<&str> = CATALOG
         .iter()
         .map(|entry| entry.name)
         .filter(|name| !named(name))
@@ -625,7 +625,7 @@ fn the_example_file_names_every_default_and_changes_nothing() {
     let text = include_str!("../capacity.toml");
     let folder = folder(&[("capacity.toml", text)]);
     let settings = loaded(folder.path(), &[]).expect("valid");
-    for entry in CATALOGUE.iter().filter(|entry| entry.default.is_some()) {
+    for entry in CATALOG.iter().filter(|entry| entry.default.is_some()) {
         assert_eq!(
             effective(&settings, entry.name).value.as_deref(),
             entry.default,
@@ -633,7 +633,7 @@ fn the_example_file_names_every_default_and_changes_nothing() {
             entry.name
         );
     }
-    for entry in CATALOGUE.iter().filter(|entry| !entry.is_secret) {
+    for entry in CATALOG.iter().filter(|entry| !entry.is_secret) {
         assert!(text.contains(&entry.name.to_ascii_lowercase()), "{}", entry.name);
     }
 }
@@ -642,7 +642,7 @@ proptest! {
     #[test]
     fn no_input_panics_and_no_secret_is_shown(
         dotenv in prop::collection::vec(
-            (prop::sample::select(CATALOGUE.iter().map(|entry| entry.name).collect::<Vec<_>>()), "[ -~]{0,12}"), 0..6,
+            (prop::sample::select(CATALOG.iter().map(|entry| entry.name).collect::<Vec<_>>()), "[ -~]{0,12}"), 0..6,
         ),
         environment in prop::collection::btree_map("[A-Z_]{1,20}", "[ -~]{0,12}", 0..4),
     ) {
@@ -660,9 +660,9 @@ proptest! {
 }
 
 #[test]
-fn the_published_table_of_settings_is_the_catalogue() {
+fn the_published_table_of_settings_is_the_catalog() {
     let published = include_str!("../../../docs/settings.md");
-    for entry in CATALOGUE {
+    for entry in CATALOG {
         let default = entry
             .default
             .map(|default| format!("`{default}` "))

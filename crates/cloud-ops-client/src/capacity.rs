@@ -65,7 +65,7 @@ wire_enum!(
         Failed = 3 "FAILED",
         /// Rejected. Not in the published description, but known from operations.
         Rejected = 4 "REJECTED",
-        /// Cancelled. Not in the published description, but known from operations.
+        /// Canceled. Not in the published description, but known from operations.
         Cancelled = 5 "CANCELLED",
     }
 );

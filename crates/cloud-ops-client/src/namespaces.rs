@@ -207,7 +207,7 @@ wire_enum!(
         InProgress = 2 "IN_PROGRESS",
         /// Failed; see the failure reason.
         Failed = 3 "FAILED",
-        /// Cancelled.
+        /// Canceled.
         Cancelled = 4 "CANCELLED",
         /// Fulfilled. A capacity change is not applied yet at this point.
         Fulfilled = 5 "FULFILLED",

@@ -243,10 +243,10 @@ impl Selector {
                 }
             }
         }
-        let labelled = series
+        let labeled = series
             .into_iter()
             .filter_map(|(text, samples)| Some((labels(&text)?, samples)));
-        let stored = labelled.flat_map(|(labels, samples)| as_stored(cloud, labels, samples));
+        let stored = labeled.flat_map(|(labels, samples)| as_stored(cloud, labels, samples));
         stored.filter(|(labels, _)| self.matches(labels)).collect()
     }
 

@@ -154,7 +154,7 @@ impl PrometheusClient {
                 Ok(answer) => return Ok(answer),
                 Err(kind) => kind,
             };
-            if matches!(kind, ErrorKind::Unauthorised { status: 401, .. })
+            if matches!(kind, ErrorKind::Unauthorized { status: 401, .. })
                 && !was_renewed
                 && let (Some(secret), Some(refused)) = (secret, &given)
                 && let Some(renewed) = secret.renew_if(&refused.secret, |secret| {
@@ -245,7 +245,7 @@ impl PrometheusClient {
         };
         let status = status.as_u16();
         match status {
-            401 | 403 => ErrorKind::Unauthorised {
+            401 | 403 => ErrorKind::Unauthorized {
                 host,
                 status,
                 message,

@@ -62,7 +62,7 @@ pub enum ErrorKind {
         if *.status == 403 { "POST and GET of /api/v1/query" } else { "the credentials" },
         if *.has_tenant { "" } else { " (multi-tenant storage may also require a tenant)" }
     )]
-    Unauthorised {
+    Unauthorized {
         /// The host.
         host: String,
         /// The HTTP status: 401 or 403.
@@ -179,8 +179,8 @@ impl Error {
     }
 
     /// Returns whether the server rejected the credentials.
-    pub fn is_unauthorised(&self) -> bool {
-        matches!(*self.kind, ErrorKind::Unauthorised { .. })
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(*self.kind, ErrorKind::Unauthorized { .. })
     }
 
     /// Returns whether the server has received too many requests, so that all of them have to wait.
@@ -199,7 +199,7 @@ impl ErrorKind {
     pub(crate) fn may_be_the_method(&self) -> bool {
         matches!(
             self,
-            Self::NotPrometheus { status: 405, .. } | Self::Unauthorised { status: 403, .. }
+            Self::NotPrometheus { status: 405, .. } | Self::Unauthorized { status: 403, .. }
         )
     }
 
@@ -210,7 +210,7 @@ impl ErrorKind {
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 499 | 500..=599) && *status != 501,
             Self::Question(_)
             | Self::Timeout { .. }
-            | Self::Unauthorised { .. }
+            | Self::Unauthorized { .. }
             | Self::NotPrometheus { .. }
             | Self::BadQuery { .. }
             | Self::TooLarge { .. }
@@ -225,7 +225,7 @@ impl ErrorKind {
             | Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::CutShort { .. }
-            | Self::Unauthorised { .. }
+            | Self::Unauthorized { .. }
             | Self::NotPrometheus { .. }
             | Self::BadQuery { .. }
             | Self::TooLarge { .. }

@@ -12,7 +12,7 @@ use temporalio_sdk::activities::{ActivityContext, ActivityError};
 ///
 /// # Errors
 ///
-/// If the activity is cancelled before the call ends. The call is then dropped.
+/// If the activity is canceled before the call ends. The call is then dropped.
 pub async fn beating<T, P>(
     context: &ActivityContext,
     every: Duration,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::definition::{Lines, Step};
 use crate::node::{Kind, Node, Reader, form_of, join};
 use crate::reference::{Condition, Part, Reference, parts};
-use crate::steps::{CATALOGUE, activity};
+use crate::steps::{CATALOG, activity};
 
 /// Reports every mistake between steps.
 pub(crate) fn check(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
@@ -124,7 +124,7 @@ fn check_inputs(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
         }
         let Some(name) = &step.activity else { continue };
         let Some(activity) = activity(name) else {
-            let known: Vec<&str> = CATALOGUE.iter().map(|activity| activity.name).collect();
+            let known: Vec<&str> = CATALOG.iter().map(|activity| activity.name).collect();
             let path = join(&line.path, "activity");
             reader.wrong(
                 line.step,

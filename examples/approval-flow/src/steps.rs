@@ -52,7 +52,7 @@ const fn optional(name: &'static str, form: &'static str) -> Field {
 }
 
 /// Every activity that a definition may use.
-pub const CATALOGUE: &[Entry] = &[
+pub const CATALOG: &[Entry] = &[
     Entry {
         name: "policy.check",
         input: &[required("text", "text")],
@@ -88,7 +88,7 @@ pub const CATALOGUE: &[Entry] = &[
 
 /// Returns the activity with this name.
 pub fn activity(name: &str) -> Option<&'static Entry> {
-    CATALOGUE.iter().find(|entry| entry.name == name)
+    CATALOG.iter().find(|entry| entry.name == name)
 }
 
 /// A call of an activity.

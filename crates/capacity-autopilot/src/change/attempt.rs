@@ -174,7 +174,7 @@ impl Changer {
             ),
             OperationState::Failed => failed(format!("the operation failed: {}", reason())),
             OperationState::Rejected => failed(format!("the operation was rejected: {}", reason())),
-            OperationState::Cancelled => failed(format!("the operation was cancelled: {}", reason())),
+            OperationState::Cancelled => failed(format!("the operation was canceled: {}", reason())),
             OperationState::Pending
             | OperationState::InProgress
             | OperationState::Unspecified

@@ -318,7 +318,7 @@ fn progress(order: &ChangeOrder, operation: Option<&AsyncOperation>, namespace: 
         None | Some((OperationState::Fulfilled, _)) => arrival(order, namespace),
         Some((OperationState::Failed, operation)) => failed("failed", operation),
         Some((OperationState::Rejected, operation)) => failed("was rejected", operation),
-        Some((OperationState::Cancelled, operation)) => failed("was cancelled", operation),
+        Some((OperationState::Cancelled, operation)) => failed("was canceled", operation),
         Some((_, operation)) => Progressed::Running {
             check_after: check_delay(operation.check_duration),
         },

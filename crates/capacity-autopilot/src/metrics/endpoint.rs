@@ -338,7 +338,7 @@ mod tests {
             metrics.namespaces.keys().map(|name| &**name).collect::<Vec<_>>(),
             ["pay.a1b2c"]
         );
-        assert_eq!((metrics.unlisted_count, metrics.unlabelled), (2, 1));
+        assert_eq!((metrics.unlisted_count, metrics.unlabeled), (2, 1));
     }
 
     #[test]

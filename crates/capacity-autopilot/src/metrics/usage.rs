@@ -65,7 +65,7 @@ pub(crate) struct AccountMetrics {
     /// Limits whose usage family is missing from the whole account although others show traffic.
     pub(crate) missing_families: PerLimit<bool>,
     /// Samples without the namespace label.
-    pub(crate) unlabelled: usize,
+    pub(crate) unlabeled: usize,
     /// Samples whose namespace label was overwritten by a scrape job.
     pub(crate) overwritten: usize,
     /// Whether Prometheus stored the times of its scrapes instead of the service's.
@@ -125,7 +125,7 @@ pub(crate) fn account_metrics(
     let read = PerLimit::from_fn(|kind| asked[kind] && !missing_families[kind] && !is_silent(kind));
     AccountMetrics {
         missing_families,
-        unlabelled: minute.unlabelled,
+        unlabeled: minute.unlabeled,
         overwritten: minute.overwritten,
         has_scrape_times: false,
         unlisted_count: minute.unlisted.len(),

@@ -26,8 +26,8 @@ pub(super) fn of_filters(autopilot: &Autopilot, listed: &[Listed], warnings: &mu
 }
 
 pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings: &mut Vec<Warning>) {
-    if metrics.unlabelled > 0 {
-        warnings.push(Warning::Unlabelled(metrics.unlabelled));
+    if metrics.unlabeled > 0 {
+        warnings.push(Warning::Unlabeled(metrics.unlabeled));
     }
     if metrics.overwritten > 0 {
         warnings.push(Warning::Overwritten(metrics.overwritten));

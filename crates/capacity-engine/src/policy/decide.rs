@@ -8,7 +8,7 @@ use super::throttling::most_throttled;
 use super::trace::trace;
 use super::verdict::Verdict;
 use super::words::standby_note;
-use super::{guards, judgement};
+use super::{guards, judgment};
 use crate::capacity::{Capacity, RequestState};
 use crate::decision::{Action, ConsideredOption, Decision, DecisionPrice, ReasonCode};
 use crate::restriction::Direction;
@@ -54,7 +54,7 @@ fn decide_by(
     state: Option<&PolicyState>,
     now: Timestamp,
 ) -> (Decision, Option<PolicyState>) {
-    let judged = match judgement::judge(snapshot, account, rules, policy, now) {
+    let judged = match judgment::judge(snapshot, account, rules, policy, now) {
         Err(verdict) => return (conclude(snapshot, rules, policy, verdict, Vec::new()), None),
         Ok(judged) => judged,
     };
@@ -92,7 +92,7 @@ fn decide_by(
 
 /// Check 11: the policy's target.
 fn target(
-    judged: &judgement::Judged<'_>,
+    judged: &judgment::Judged<'_>,
     account: &AccountView,
     rules: &Rules,
     state: Option<&PolicyState>,
@@ -114,7 +114,7 @@ fn target(
     judged.policy.target(&view)
 }
 
-fn direction(judged: &judgement::Judged<'_>, to: Capacity) -> Option<Direction> {
+fn direction(judged: &judgment::Judged<'_>, to: Capacity) -> Option<Direction> {
     match to.cmp(&judged.present) {
         std::cmp::Ordering::Greater => Some(Direction::ScaleUp),
         std::cmp::Ordering::Less => Some(Direction::ScaleDown),
@@ -154,7 +154,7 @@ pub fn wants_capacity_info(
     if snapshot.change_refused.is_some() {
         return false;
     }
-    let Ok(judged) = judgement::judge(snapshot, account, rules, &*rules.policy, now) else {
+    let Ok(judged) = judgment::judge(snapshot, account, rules, &*rules.policy, now) else {
         return false;
     };
     let Wish::Change { to, .. } = target(&judged, account, rules, state, now).wish else {
@@ -174,7 +174,7 @@ fn conclude(
     verdict: Verdict,
     compared: Vec<ConsideredOption>,
 ) -> Decision {
-    let current = judgement::present(snapshot).ok();
+    let current = judgment::present(snapshot).ok();
     let wanted = match verdict.action {
         Action::Enable(trus) | Action::Resize(trus) => Some(Capacity::Provisioned(trus)),
         Action::Disable => Some(Capacity::OnDemand),

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::judgement::Judged;
+use super::judgment::Judged;
 use super::rules::Rules;
 use super::settings::{Bounds, Guards};
 use super::throttling::most_throttled;

@@ -1,7 +1,7 @@
 //! Turns a snapshot into a decision: the order of checks, the policies, the guards.
 //!
 //! One file per part: [`settings`] has the settings that all policies share, [`rules`] everything that a
-//! decision is based on besides the snapshot, `judgement` checks 1 to 10, `contract` the policy trait (check
+//! decision is based on besides the snapshot, `judgment` checks 1 to 10, `contract` the policy trait (check
 //! 11), `threshold` and `break_even` the built-in policies, `decide` the restrictions (check 12) and the
 //! entry points, and `guards` the guards (check 13). Each part either lets a snapshot pass or ends with a
 //! `Verdict`.
@@ -12,7 +12,7 @@ mod contract;
 mod decide;
 pub mod explain;
 mod guards;
-mod judgement;
+mod judgment;
 mod options;
 mod row;
 mod rules;

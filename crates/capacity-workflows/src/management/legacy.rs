@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
             .await
             .is_err()
         {
-            return CapacityManagementWorkflow::cancelled(context).await;
+            return CapacityManagementWorkflow::canceled(context).await;
         }
         if rotates(context) {
             return hand_on(context).await;
@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
         }
         keep_apart(context).await;
         if context.cancellation_token().is_cancelled() {
-            return CapacityManagementWorkflow::cancelled(context).await;
+            return CapacityManagementWorkflow::canceled(context).await;
         }
         let now = context.workflow_time().and_then(milliseconds);
         context.state_mut(|it| {
@@ -81,7 +81,7 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
             it.in_run >= ROTATE_AFTER
         });
         if context.cancellation_token().is_cancelled() {
-            return CapacityManagementWorkflow::cancelled(context).await;
+            return CapacityManagementWorkflow::canceled(context).await;
         }
         let rotate = rotates(context)
             || (due && CapacityManagementWorkflow::is_old_enough(context))

@@ -54,7 +54,7 @@ impl CapacityManagementWorkflow {
         context.state_mut(|it| it.loop_version = LOOP_VERSION);
         event_loop::run(context).await;
         if context.cancellation_token().is_cancelled() {
-            return Self::cancelled(context).await;
+            return Self::canceled(context).await;
         }
         context.state_mut(|it| it.phase = ControllerPhase::Draining);
         Self::drain(context).await;
@@ -133,7 +133,7 @@ impl CapacityManagementWorkflow {
         let waited = context
             .wait_condition(move |it| it.full_done >= target || it.phase == ControllerPhase::Draining)
             .await;
-        waited.map_err(|_| "the controller was cancelled")?;
+        waited.map_err(|_| "the controller was canceled")?;
         if context.state(|it| it.loop_version > 0 && it.full_done < target) {
             return Err(CONTINUES.into());
         }

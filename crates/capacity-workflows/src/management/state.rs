@@ -177,7 +177,7 @@ impl CapacityManagementWorkflow {
         status.summed_up(self.state.last.as_ref())
     }
 
-    pub(crate) async fn cancelled(context: &WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
+    pub(crate) async fn canceled(context: &WorkflowContext<Self>) -> WorkflowResult<EvaluationReport> {
         // Waiting callers are refused before the run closes.
         Self::drain(context).await;
         Err(WorkflowTermination::cancelled())

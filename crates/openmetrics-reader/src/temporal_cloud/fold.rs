@@ -95,7 +95,7 @@ pub struct UsageFold {
     rates: HashMap<Key, Newest>,
     declared: [bool; 3],
     unlisted: BTreeSet<String>,
-    unlabelled: usize,
+    unlabeled: usize,
     overwritten: usize,
 }
 
@@ -219,7 +219,7 @@ impl UsageFold {
             *declared |= more;
         }
         self.unlisted.extend(other.unlisted);
-        self.unlabelled += other.unlabelled;
+        self.unlabeled += other.unlabeled;
         self.overwritten += other.overwritten;
     }
 
@@ -229,7 +229,7 @@ impl UsageFold {
             return None;
         }
         let Some(id) = series.namespace_id() else {
-            self.unlabelled += 1;
+            self.unlabeled += 1;
             return None;
         };
         if let Some(number) = self.names.numbers.get(&*id) {
@@ -262,7 +262,7 @@ impl UsageFold {
                 .filter(|(_, cell)| cell.is_seen)
                 .map(|(named, _)| named)
                 .collect(),
-            unlabelled: self.unlabelled,
+            unlabeled: self.unlabeled,
             overwritten: self.overwritten,
             unlisted: self.unlisted,
             declared: self.declared,
@@ -425,7 +425,7 @@ mod tests {
         );
         assert!(account.namespaces.keys().map(|name| &**name).eq(["pay.a1b2c"]));
         assert!(account.unlisted.iter().eq(["orders.a1b2c"]));
-        assert_eq!((account.unlabelled, account.overwritten), (1, 1));
+        assert_eq!((account.unlabeled, account.overwritten), (1, 1));
     }
 
     #[test]

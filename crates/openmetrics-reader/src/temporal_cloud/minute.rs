@@ -178,7 +178,7 @@ pub struct AccountMinute {
     /// without rates.
     pub namespaces: BTreeMap<Arc<str>, NamespaceMinute>,
     /// Number of samples without the namespace label.
-    pub unlabelled: usize,
+    pub unlabeled: usize,
     /// Number of samples whose namespace label was overwritten by a scrape job.
     pub overwritten: usize,
     /// Namespaces that were reported but not requested.

@@ -36,7 +36,7 @@ fn word(kind: &ErrorKind) -> &'static str {
         ErrorKind::Unreachable { .. } => "unreachable",
         ErrorKind::Timeout { .. } => "timeout",
         ErrorKind::CutShort { .. } => "cut short",
-        ErrorKind::Unauthorised { .. } => "unauthorised",
+        ErrorKind::Unauthorized { .. } => "unauthorized",
         ErrorKind::NotPrometheus { .. } => "not prometheus",
         ErrorKind::BadQuery { .. } => "bad query",
         ErrorKind::TooLarge { .. } => "too large",
@@ -47,8 +47,8 @@ fn word(kind: &ErrorKind) -> &'static str {
 }
 
 #[rstest]
-#[case::no_token(401, "no", "unauthorised", false)]
-#[case::may_not_read(403, r#"{"status":"error","error":"rbac"}"#, "unauthorised", false)]
+#[case::no_token(401, "no", "unauthorized", false)]
+#[case::may_not_read(403, r#"{"status":"error","error":"rbac"}"#, "unauthorized", false)]
 #[case::another_route(404, "404 page not found", "not prometheus", false)]
 #[case::get_only(405, "", "not prometheus", false)]
 #[case::moved(302, "", "refused", false)]
@@ -112,7 +112,7 @@ async fn an_answer_is_told_for_what_it_is(
     let error = failure(&server).await;
     assert_eq!(word(error.kind()), expected, "{}", chain(&error));
     assert_eq!(error.is_retryable(), retryable);
-    assert_eq!(error.is_unauthorised(), expected == "unauthorised");
+    assert_eq!(error.is_unauthorized(), expected == "unauthorized");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use approval_flow::steps::CATALOGUE;
+use approval_flow::steps::CATALOG;
 use approval_flow::{Driver, DriverOutcome, StepEnd};
 use serde_json::{Value, json};
 use temporalio_client::{WorkflowGetResultOptions, WorkflowQueryOptions};
@@ -137,7 +137,7 @@ async fn an_invalid_definition_is_refused_with_every_line_and_starts_nothing() {
 #[test]
 fn the_schema_and_the_validator_agree_about_structure() {
     let schema: Value = serde_json::from_str(include_str!("../../definition.schema.json")).expect("JSON");
-    let names: Vec<Value> = CATALOGUE.iter().map(|entry| entry.name.into()).collect();
+    let names: Vec<Value> = CATALOG.iter().map(|entry| entry.name.into()).collect();
     assert_eq!(
         schema["$defs"]["step"]["properties"]["activity"]["enum"],
         Value::Array(names)

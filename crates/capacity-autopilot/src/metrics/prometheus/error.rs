@@ -9,11 +9,11 @@ impl From<prometheus_reader::Error> for Unread {
     fn from(error: prometheus_reader::Error) -> Self {
         use prometheus_reader::ErrorKind as Kind;
         let rejected = match error.kind() {
-            Kind::Unauthorised { status, .. } => Some(*status),
+            Kind::Unauthorized { status, .. } => Some(*status),
             _ => None,
         };
         let problem = match error.kind() {
-            Kind::Unauthorised { .. } => MetricsProblem::Refused,
+            Kind::Unauthorized { .. } => MetricsProblem::Refused,
             Kind::Refused { status: 429, .. } => MetricsProblem::OverBudget,
             Kind::Unreachable { .. } | Kind::Timeout { .. } | Kind::Refused { .. } => {
                 MetricsProblem::Unreachable

@@ -261,7 +261,7 @@ pub(super) fn series_of(labels: &[(String, String)]) -> Series<'_> {
 /// as the newest one: a minute without limits has only partly arrived.
 fn add(read: &mut Read, minute: AccountMetrics) {
     let Read { metrics, older } = read;
-    metrics.unlabelled += minute.unlabelled;
+    metrics.unlabeled += minute.unlabeled;
     metrics.overwritten += minute.overwritten;
     metrics.unlisted.extend(minute.unlisted);
     metrics.unlisted_count = metrics.unlisted.len();

@@ -35,7 +35,7 @@ const fn secret(name: &'static str, help: &'static str) -> Entry {
 }
 
 /// Every setting, in display order.
-pub const CATALOGUE: &[Entry] = &[
+pub const CATALOG: &[Entry] = &[
     secret(
         "TEMPORAL_CLOUD_OPS_API_KEY",
         "API key for the Cloud Ops API; reads and changes capacity",
@@ -357,7 +357,7 @@ pub(crate) enum Name {
 }
 
 pub(crate) fn entry(name: &str) -> Option<&'static Entry> {
-    CATALOGUE.iter().find(|entry| entry.name == name)
+    CATALOG.iter().find(|entry| entry.name == name)
 }
 
 /// Returns the meaning of a variable's name.
@@ -393,7 +393,7 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
         let allowed = if entry.name.len() < 12 { 1 } else { 2 };
         strsim::damerau_levenshtein(name, entry.name) <= allowed
     };
-    CATALOGUE
+    CATALOG
         .iter()
         .filter(close)
         .min_by_key(|entry| strsim::damerau_levenshtein(name, entry.name))
