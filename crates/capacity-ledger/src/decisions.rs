@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use sqlx::{Encode, QueryBuilder, Row, Type};
+use sqlx::{Encode, FromRow, QueryBuilder, Row, Type};
 
 use crate::backend::{Access, Backend, kept, query, query_as, within};
 use crate::decision_block;
@@ -52,7 +52,7 @@ pub(crate) struct Evaluated {
 
 /// A block with its evaluation.
 struct Packed {
-    evaluation: HistoryRow,
+    evaluation: EvaluationRecord,
     block: Vec<u8>,
 }
 
@@ -288,12 +288,12 @@ impl Ledger {
     ) -> Result<Vec<HistoryRow>, LedgerError> {
         let mut history = Vec::new();
         for Packed { evaluation, block } in self.packed(account, names, evaluated).await? {
-            let of = &evaluation.decision;
-            let decisions = self.unpacked(&block, &of.account, &of.plan_id, names)?;
-            history.extend(decisions.into_iter().map(|decision| HistoryRow {
-                decision,
-                ..evaluation.clone()
-            }));
+            let decisions = self.unpacked(&block, &evaluation.account, &evaluation.plan_id, names)?;
+            history.extend(
+                decisions
+                    .into_iter()
+                    .map(|decision| HistoryRow::of(&evaluation, decision)),
+            );
         }
         if history.is_empty() {
             return Ok(history);
@@ -324,29 +324,8 @@ impl Ledger {
             let rows = kept(select.build()).fetch_all(&mut *transaction).await?;
             let packed = rows.iter().map(|row| {
                 Ok::<_, sqlx::Error>(Packed {
-                    evaluation: HistoryRow {
-                        evaluated_at_ms: row.try_get(0)?,
-                        dry_run: row.try_get::<i64, _>(1)? != 0,
-                        by: row.try_get(2)?,
-                        usage_window: row.try_get(3)?,
-                        price_micro_dollars: row.try_get(4)?,
-                        decision: DecisionRecord {
-                            account: row.try_get(5)?,
-                            plan_id: row.try_get(6)?,
-                            namespace: String::new(),
-                            action: String::new(),
-                            current_trus: None,
-                            wanted_trus: None,
-                            reason_code: String::new(),
-                            reason: String::new(),
-                            price_before_micro_dollars: None,
-                            price_after_micro_dollars: None,
-                            known_minutes: None,
-                        },
-                        outcome: None,
-                        error: None,
-                    },
-                    block: row.try_get(7)?,
+                    evaluation: EvaluationRecord::from_row(row)?,
+                    block: row.try_get("block")?,
                 })
             });
             packed.collect::<Result<_, _>>()?
@@ -441,11 +420,11 @@ where
     &'q str: Encode<'q, DB> + Type<DB>,
     i64: Encode<'q, DB> + Type<DB>,
 {
-    let mut select = QueryBuilder::new(
-        "SELECT e.evaluated_at_ms, e.dry_run, e.made_by, e.usage_window, e.price_micro_dollars, e.account, e.plan_id, b.block \
-         FROM capacity_evaluations e JOIN capacity_decision_blocks b ON b.account = e.account AND b.plan_id = e.plan_id \
-         WHERE e.evaluated_at_ms >= ",
-    );
+    let mut select = QueryBuilder::new(format!(
+        "SELECT {}, b.block FROM capacity_evaluations e \
+         JOIN capacity_decision_blocks b ON b.account = e.account AND b.plan_id = e.plan_id WHERE e.evaluated_at_ms >= ",
+        rows::columns::<EvaluationRecord>("e").join(", ")
+    ));
     select.push_bind(evaluated.first_ms);
     select
         .push(" AND e.evaluated_at_ms <= ")

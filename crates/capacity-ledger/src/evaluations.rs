@@ -2,12 +2,13 @@
 
 use futures::TryStreamExt;
 use jiff::Timestamp;
-use sqlx::{Encode, QueryBuilder, Row, Type};
+use sqlx::{Encode, FromRow, QueryBuilder, Row, Type};
 
 use crate::backend::{Access, Backend, kept, query, within};
 use crate::decisions::{Evaluated, order_of};
 use crate::error::LedgerError;
 use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilter, HistoryRow};
+use crate::rows;
 use crate::store::Ledger;
 
 /// While a part of the history has at most this number of packed decisions, the next part covers twice as many evaluations,
@@ -158,29 +159,11 @@ impl Ledger {
             let mut statement = history_of(account, filter, self.bytewise());
             let mut rows = kept(statement.build()).fetch(&mut *transaction);
             while let (Ok(()), Some(row)) = (&taken, rows.try_next().await?) {
-                let row = HistoryRow {
-                    evaluated_at_ms: row.try_get(0)?,
-                    dry_run: row.try_get::<i64, _>(1)? != 0,
-                    by: row.try_get(2)?,
-                    usage_window: row.try_get(3)?,
-                    price_micro_dollars: row.try_get(4)?,
-                    decision: DecisionRecord {
-                        account: row.try_get(5)?,
-                        plan_id: row.try_get(6)?,
-                        namespace: row.try_get(7)?,
-                        action: row.try_get(8)?,
-                        current_trus: row.try_get(9)?,
-                        wanted_trus: row.try_get(10)?,
-                        reason_code: row.try_get(11)?,
-                        reason: row.try_get(12)?,
-                        price_before_micro_dollars: row.try_get(13)?,
-                        price_after_micro_dollars: row.try_get(14)?,
-                        known_minutes: row.try_get(15)?,
-                    },
-                    outcome: row.try_get(16)?,
-                    error: row.try_get(17)?,
-                };
-                taken = take(row);
+                taken = take(HistoryRow {
+                    outcome: row.try_get("outcome")?,
+                    error: row.try_get("error")?,
+                    ..HistoryRow::of(&EvaluationRecord::from_row(&row)?, DecisionRecord::from_row(&row)?)
+                });
             }
             drop(rows);
             taken
@@ -213,15 +196,17 @@ where
     i64: Encode<'q, DB> + Type<DB>,
 {
     let mut select = QueryBuilder::new(if filter.limit == 0 { "" } else { "SELECT * FROM (" });
-    select.push(
-        "SELECT e.evaluated_at_ms, e.dry_run, e.made_by, e.usage_window, e.price_micro_dollars, \
-         d.account, d.plan_id, d.namespace, d.action, d.current_trus, d.wanted_trus, d.reason_code, d.reason, \
-         d.price_before, d.price_after, d.known_minutes, c.outcome, c.error \
-         FROM capacity_decisions d \
+    // The decision's account and plan are those of the evaluation, and a subquery needs unique names.
+    let mut columns = rows::columns::<EvaluationRecord>("e");
+    columns.extend(rows::columns::<DecisionRecord>("d"));
+    columns.retain(|column| column != "d.account" && column != "d.plan_id");
+    select.push(format!(
+        "SELECT {}, c.outcome, c.error FROM capacity_decisions d \
          JOIN capacity_evaluations e ON e.account = d.account AND e.plan_id = d.plan_id \
          LEFT JOIN capacity_changes c ON c.account = d.account AND c.plan_id = d.plan_id AND c.namespace = d.namespace \
          WHERE e.evaluated_at_ms >= ",
-    );
+        columns.join(", ")
+    ));
     select.push_bind(filter.from.map_or(i64::MIN, Timestamp::as_millisecond));
     select.push(" AND e.evaluated_at_ms < ");
     select.push_bind(filter.to.map_or(i64::MAX, Timestamp::as_millisecond));

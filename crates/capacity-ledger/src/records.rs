@@ -275,6 +275,22 @@ pub struct HistoryRow {
     pub error: Option<String>,
 }
 
+impl HistoryRow {
+    /// Combines a decision with its evaluation, without an outcome.
+    pub(crate) fn of(evaluation: &EvaluationRecord, decision: DecisionRecord) -> Self {
+        Self {
+            evaluated_at_ms: evaluation.evaluated_at_ms,
+            dry_run: evaluation.dry_run,
+            by: evaluation.by.clone(),
+            usage_window: evaluation.usage_window.clone(),
+            price_micro_dollars: evaluation.price_micro_dollars,
+            decision,
+            outcome: None,
+            error: None,
+        }
+    }
+}
+
 // Exhaustive: callers use struct update syntax (`..`), so a new field gets its default.
 /// Selects rows of the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -314,6 +314,14 @@ fn no_time(milliseconds: i64) -> Option<String> {
     (!is_time).then(|| format!("{milliseconds} is not a time in milliseconds"))
 }
 
+/// Returns the columns of a record, each with the alias of its table.
+pub(crate) fn columns<T: Record>(alias: &str) -> Vec<String> {
+    T::COLUMNS
+        .iter()
+        .map(|column| format!("{alias}.{column}"))
+        .collect()
+}
+
 /// Selects the columns of a record, to be read with `sqlx::query_as`.
 pub(crate) fn select<T: Record>(rest: &str) -> SqlStr {
     AssertSqlSafe(format!(
