@@ -12,6 +12,8 @@ use http_edge::Secret;
 use otlp_spans::{
     Collector as Target, Counts, ErrorKind, OtlpConfig, OtlpConfigBuilder, Service, Span, Spans, Trace,
 };
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 /// Only what is stuck takes this long.
 const PATIENT: Duration = Duration::from_mins(2);
@@ -207,6 +209,23 @@ async fn an_overloaded_collector_is_asked_again() {
     spans.flush(PATIENT).await;
     assert_eq!(spans.counts(), Counts { sent: 1, dropped: 0 });
     assert_eq!(collector.requests().len(), 3);
+}
+
+#[tokio::test]
+async fn a_collector_may_request_a_delay_in_seconds_or_until_a_time() {
+    for (delay, expected) in [("7", 7), ("Fri, 20 Nov 2026 10:00:30 GMT", 30)] {
+        let server = MockServer::start().await;
+        let busy = ResponseTemplate::new(503)
+            .insert_header("date", "Fri, 20 Nov 2026 10:00:00 GMT")
+            .insert_header("retry-after", delay);
+        Mock::given(any()).respond_with(busy).mount(&server).await;
+        let refused = target(OtlpConfig::builder(server.uri())).check().await;
+        let refused = refused.expect_err("busy");
+        assert_eq!(refused.retry_after(), Some(Duration::from_secs(expected)));
+        assert!(refused.is_retryable());
+        let agent = server.received_requests().await.expect("recorded")[0].headers["user-agent"].clone();
+        assert!(agent.as_bytes().starts_with(b"otlp-spans/"), "{agent:?}");
+    }
 }
 
 #[tokio::test]

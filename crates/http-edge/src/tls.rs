@@ -12,6 +12,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::pem::{self, PemProblem};
+
 /// Returns the TLS settings of an HTTP client that trusts the system's authorities and `extra` ones.
 ///
 /// # Errors
@@ -33,6 +35,19 @@ pub fn client_config(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, 
         .with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// Parses certificate authorities in PEM.
+///
+/// # Errors
+///
+/// If there is none, or one cannot be used as an authority.
+pub fn authorities(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemProblem> {
+    let certificates = pem::certificates(text)?;
+    match client_config(&certificates) {
+        Ok(_) => Ok(certificates),
+        Err(_) => Err(PemProblem::Damaged),
+    }
 }
 
 /// Returns a verifier for server certificates that trusts only `authorities`, or the system's if there are
@@ -122,6 +137,7 @@ mod tests {
         let authority = authority.self_signed(&key).expect("signed").der().clone();
         let (roots, is_built_in) = roots_of(vec![authority.clone()]);
         assert_eq!((roots.len(), is_built_in), (1, false));
+        assert_eq!(authorities(b"").err(), Some(PemProblem::Empty));
         assert!(verifier(&[authority]).is_ok());
         let garbage = CertificateDer::from(vec![1, 2, 3]);
         assert!(verifier(std::slice::from_ref(&garbage)).is_err() && client_config(&[garbage]).is_err());

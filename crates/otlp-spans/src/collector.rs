@@ -134,16 +134,9 @@ impl Collector {
     pub fn new(config: &OtlpConfig, service: Service<'_>) -> Result<Self, Error> {
         let tls = http_edge::tls::client_config(&config.certificates)
             .expect("the configuration accepts only authorities that can be used");
-        let mut http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // A redirect would send the headers to an address that nobody configured.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
+        let http = http_edge::client(tls, CONNECT_TIMEOUT, config.is_loopback())
             .timeout(config.timeout)
-            .user_agent(format!("otlp-spans/{}", env!("CARGO_PKG_VERSION")));
-        if config.is_loopback() {
-            http = http.no_proxy();
-        }
+            .user_agent(concat!("otlp-spans/", env!("CARGO_PKG_VERSION")));
         let http = http.build().map_err(|error| Error {
             url: config.url.to_string(),
             kind: ErrorKind::Transport(error.without_url()),
@@ -239,7 +232,7 @@ impl Collector {
         Err(failed(ErrorKind::Refused {
             status: status.as_u16(),
             message: shown(&refusal(status, &answer), &headers),
-            retry_after: retry_after(&answered),
+            retry_after: http_edge::retry_after(&answered),
         }))
     }
 }
@@ -295,12 +288,6 @@ fn shown(text: &str, headers: &HeaderMap) -> String {
         }
     }
     text.trim().chars().take(LONGEST_MESSAGE).collect()
-}
-
-/// Reads `Retry-After` in seconds. Dates are ignored.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
 #[cfg(test)]

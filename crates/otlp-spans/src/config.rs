@@ -1,10 +1,9 @@
 //! Where a collector is and how to reach it, validated once, with every mistake reported at once.
 
-use std::fmt;
 use std::time::Duration;
 
 use http_edge::Secret;
-use http_edge::pem::{self, CertificateDer, PemProblem};
+use http_edge::pem::{CertificateDer, PemProblem};
 use percent_encoding::percent_decode_str;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
@@ -54,26 +53,7 @@ pub enum ConfigError {
 }
 
 /// All mistakes in a configuration; at least one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<ConfigError>);
-
-impl ConfigErrors {
-    /// Returns the mistakes, in the order of the fields.
-    pub fn errors(&self) -> &[ConfigError] {
-        &self.0
-    }
-}
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if number == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
+pub type ConfigErrors = http_edge::ConfigErrors<ConfigError>;
 
 /// Builds a configuration; [`OtlpConfigBuilder::build`] validates it.
 #[derive(Debug, Clone)]
@@ -189,7 +169,7 @@ impl OtlpConfigBuilder {
         let certificates = self
             .certificate
             .as_deref()
-            .map_or_else(|| Ok(Vec::new()), certificates)
+            .map_or_else(|| Ok(Vec::new()), http_edge::tls::authorities)
             .map_err(|problem| errors.push(ConfigError::Certificates(problem)))
             .ok();
         if self.timeout.is_zero() || self.timeout > LONGEST_TIMEOUT {
@@ -204,7 +184,7 @@ impl OtlpConfigBuilder {
                 service_name: self.service_name,
                 attributes: self.attributes,
             }),
-            _ => Err(ConfigErrors(errors)),
+            _ => Err(ConfigErrors::of(errors)),
         }
     }
 }
@@ -225,14 +205,6 @@ fn traces_url(text: &str, is_base: bool) -> Result<Url, ConfigError> {
         url.set_path(&path);
     }
     Ok(url)
-}
-
-fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemProblem> {
-    let certificates = pem::certificates(text)?;
-    match http_edge::tls::client_config(&certificates) {
-        Ok(_) => Ok(certificates),
-        Err(_) => Err(PemProblem::Damaged),
-    }
 }
 
 /// Parses `name=value, name=value`; `None` if one of them is not a valid header.

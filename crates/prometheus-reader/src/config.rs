@@ -1,9 +1,8 @@
 //! The configuration of a client, validated once, with all mistakes reported together.
 
-use std::fmt;
 use std::time::Duration;
 
-use http_edge::pem::{self, CertificateDer, PemProblem};
+use http_edge::pem::{CertificateDer, PemProblem};
 use http_edge::{AddressProblem, Secret};
 use jiff::SignedDuration;
 use secrecy::ExposeSecret;
@@ -101,26 +100,7 @@ pub enum ConfigError {
 }
 
 /// All mistakes in a configuration; at least one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigErrors(Vec<ConfigError>);
-
-impl ConfigErrors {
-    /// Returns the mistakes, in the order of the fields.
-    pub fn errors(&self) -> &[ConfigError] {
-        &self.0
-    }
-}
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, error) in self.0.iter().enumerate() {
-            write!(f, "{}{error}", if number == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
+pub type ConfigErrors = http_edge::ConfigErrors<ConfigError>;
 
 /// Collects a configuration; [`PrometheusConfigBuilder::build`] validates it.
 #[derive(Debug, Clone)]
@@ -271,7 +251,7 @@ impl PrometheusConfigBuilder {
         let certificates = self
             .custom_ca
             .as_deref()
-            .map_or_else(|| Ok(Vec::new()), certificates)
+            .map_or_else(|| Ok(Vec::new()), http_edge::tls::authorities)
             .map_err(|problem| errors.push(ConfigError::Certificates(problem)))
             .ok();
         if self.tenant.as_deref().is_some_and(|tenant| !is_sendable(tenant)) {
@@ -318,7 +298,7 @@ impl PrometheusConfigBuilder {
                 largest_answer: self.largest_answer,
                 longest_span: self.longest_span,
             }),
-            _ => Err(ConfigErrors(errors)),
+            _ => Err(ConfigErrors::of(errors)),
         }
     }
 }
@@ -361,14 +341,6 @@ pub(crate) fn is_password(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemProblem> {
-    let certificates = pem::certificates(text)?;
-    match http_edge::tls::client_config(&certificates) {
-        Ok(_) => Ok(certificates),
-        Err(_) => Err(PemProblem::Damaged),
-    }
-}
-
 fn is_sendable(text: &str) -> bool {
     !text.trim().is_empty() && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic())
 }
@@ -391,7 +363,7 @@ mod tests {
     #[case::other_scheme("ftp://prometheus.example.com", Some(ConfigError::NotAUrl))]
     fn only_an_address_that_keeps_secrets_is_taken(#[case] url: &str, #[case] expected: Option<ConfigError>) {
         let errors = PrometheusConfig::builder(url).build().err();
-        assert_eq!(errors, expected.map(|error| ConfigErrors(vec![error])));
+        assert_eq!(errors, expected.map(|error| ConfigErrors::of(vec![error])));
     }
 
     #[test]

@@ -295,10 +295,7 @@ impl Webhook {
             .timeout(REQUEST_TIMEOUT);
         let response = request.body(body).send().await.map_err(no_answer)?;
         let status = response.status();
-        let seconds = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let wait = http_edge::retry_after(response.headers());
         let answer = response.text().await.map_err(no_answer)?;
         if status.is_success() && answer.trim() == "ok" {
             return Ok(());
@@ -317,7 +314,7 @@ impl Webhook {
                 status: status.as_u16(),
                 answer,
             },
-            wait: seconds.map(Duration::from_secs).or(json.retry_after),
+            wait: wait.or(json.retry_after),
         })
     }
 }
