@@ -55,6 +55,8 @@ impl fmt::Display for Trus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Capacity {
+    // The order of the variants is the order of sizes: the derived `Ord` tells a scale-up from a
+    // scale-down.
     /// Limits follow the usage of the last 7 days; only the actions used are billed.
     OnDemand,
     /// Limits are this multiple of one TRU's limits, and a minimum number of actions is billed each hour.
@@ -98,6 +100,8 @@ pub struct Ladder {
 impl From<Vec<Trus>> for Ladder {
     fn from(mut steps: Vec<Trus>) -> Self {
         steps.sort_unstable();
+        // The API documents no order and does not promise distinct values; `contains` searches a sorted
+        // list.
         steps.dedup();
         Self { steps }
     }
@@ -237,6 +241,8 @@ impl CapacityRequest {
     /// Returns when the change took effect; `None` unless it completed and has a timestamp.
     pub fn took_effect_at(&self) -> Option<Timestamp> {
         match self.state {
+            // Without any time of effect, metrics from before the change would count as metrics of the new
+            // size.
             RequestState::Completed => self.ended_at.or_else(|| {
                 self.started_at
                     .and_then(|started| started.checked_add(TIME_TO_APPLY).ok())
@@ -290,10 +296,13 @@ pub fn present_capacity(
     spec: &ReportedMode,
     latest: Option<&CapacityRequest>,
 ) -> Result<Capacity, UnknownCapacity> {
+    // After a failed, rejected or canceled request, the spec still asks for the size that was not applied.
     let wish_failed = latest.is_some_and(|request| request.state == RequestState::Failed);
     let present = match status {
         ReportedMode::OnDemand => Capacity::OnDemand,
         ReportedMode::Provisioned(trus) => Capacity::Provisioned(*trus),
+        // The service may leave zeros out of its JSON, so a missing number can mean 0 or a value that got
+        // lost. Neither may pass for on-demand.
         ReportedMode::ProvisionedWithoutValue | ReportedMode::Unknown(_) => {
             return Err(UnknownCapacity::Status(status.clone()));
         }

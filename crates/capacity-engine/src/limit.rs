@@ -50,6 +50,8 @@ macro_rules! limits {
         }
 
         /// All limits, in the order in which they are checked and reported.
+        // `macro_rules` cannot count repetitions, but an array of the nouns has a length. The enum and this
+        // table come from one list, so `kind as usize` is always the index of the right row.
         const FACTS: [Facts; [$($noun),+].len()] = [$(Facts {
             kind: LimitKind::$kind,
             noun: $noun,

@@ -58,6 +58,7 @@ impl FromStr for NamespaceId {
         };
         match problem {
             Some(problem) => Err(InvalidNamespaceId {
+                // The text came from outside and ends up in logs and messages.
                 id: id.chars().take(80).collect(),
                 problem,
             }),
@@ -156,6 +157,7 @@ impl NamespacePatterns {
 
     /// Returns whether any pattern matches the bare name or the full id.
     pub fn matches(&self, namespace: &NamespaceId) -> bool {
+        // Operators write either form, and the same file may serve several accounts.
         self.globs.is_match(namespace.as_str()) || self.globs.is_match(namespace.name())
     }
 

@@ -20,6 +20,7 @@ const LIMITS: usize = LimitKind::ALL.len();
 const RATES: usize = 2 * LIMITS;
 const REPORTED: u8 = 1 << RATES;
 /// Bytes of the largest minute.
+// Two bytes of flags, a timestamp of 16 bytes, and 10 bytes for a rate of 64 bits at seven bits per byte.
 const LARGEST: usize = 2 + 16 + RATES * 10;
 /// With thousands of namespaces, doubling the capacity would leave half of the memory unused.
 const GROWS_BY: usize = 256;
@@ -49,6 +50,7 @@ impl PackedMinutes {
         self.bytes
             .push(mask(rates.iter().map(|rate| !rate.is_zero())) | reported);
         let is = |time: Result<Timestamp, jiff::Error>| time.is_ok_and(|time| time == sample.minute);
+        // A window is packed newest first, a series from Prometheus oldest first.
         let time = match self.last {
             Some(last) if is(last.checked_add(MINUTE)) => LATER,
             Some(last) if is(last.checked_sub(MINUTE)) => EARLIER,
@@ -164,6 +166,7 @@ fn mask(bits: impl Iterator<Item = bool>) -> u8 {
         .fold(0, |mask, (bit, is_set)| mask | u8::from(is_set) << bit)
 }
 
+// LEB128: the high bit of a byte says that another one follows. A rate below 268/s takes four bytes.
 fn write(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number.to_le_bytes()[0] | 0x80);

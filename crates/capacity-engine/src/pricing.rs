@@ -15,6 +15,7 @@ use crate::rate::thousands;
 /// Minimum actions an hour for each TRU after the first: 500 a second x 3,600 s x 20%.
 const MINIMUM_ACTIONS_PER_FURTHER_TRU: u64 = 360_000;
 
+// `Decimal::from` is not const.
 const MILLION: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
 
 /// Maximum decimals of a price. Together with those of a support plan, a cost of up to a trillion actions
@@ -78,6 +79,7 @@ impl PricePerMillion {
         if dollars <= Decimal::ZERO || dollars > Decimal::from(10_000) {
             return Err(InvalidPrice::OutOfRange(dollars));
         }
+        // 50 and 50.00 are the same price and print alike.
         let dollars = dollars.normalize();
         if dollars.scale() > PRICE_DECIMALS {
             return Err(InvalidPrice::TooFine(dollars));
@@ -136,6 +138,7 @@ pub fn in_dollars(money: Decimal) -> String {
     let text = format!("{:.2}", rounded.abs());
     let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
     let whole = whole.parse::<u128>().map_or_else(|_| whole.to_owned(), thousands);
+    // `Decimal` keeps the sign of a small negative amount that rounds to zero.
     let sign = if rounded.is_sign_negative() && !rounded.is_zero() {
         "-"
     } else {

@@ -31,6 +31,7 @@ impl Rate {
 
     /// Returns a measured rate, rounded to a millionth; `None` if it is NaN, infinite, negative or above 10^12.
     pub fn from_per_second(measured: f64) -> Option<Self> {
+        // `contains` is false for NaN, too.
         if !(0.0..=LARGEST_PER_SECOND).contains(&measured) {
             return None;
         }
@@ -89,6 +90,7 @@ impl Rate {
     pub fn limit(self) -> impl fmt::Display {
         let whole = self.micros_per_second / MICROS;
         let rest = self.micros_per_second % MICROS;
+        // Truncated, not rounded: a limit is never shown higher than it is.
         let decimals = (rest != 0).then_some(rest / (MICROS / 10));
         Shown {
             whole,

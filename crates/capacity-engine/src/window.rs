@@ -11,6 +11,7 @@ use crate::usage::MinuteSample;
 const WINDOW_MINUTES: u32 = 60;
 
 /// With fewer known minutes than this, an hour's total is an estimate (the `threshold` policy).
+// 80% of 60 minutes.
 const KNOWN_ENOUGH: usize = 48;
 
 /// The newest samples of a namespace: at least one, at most one per minute, none more than an hour older than
@@ -77,6 +78,7 @@ impl UsageWindow {
         let mut samples: Vec<MinuteSample> = samples.into_iter().collect();
         samples.sort_by_key(|sample| {
             (
+                // `dedup_by_key` keeps the first of equals, so the best sample of a minute sorts first.
                 std::cmp::Reverse(sample.number()),
                 std::cmp::Reverse(LimitKind::ALL.map(|kind| sample.served_read[kind])),
                 std::cmp::Reverse(LimitKind::ALL.map(|kind| sample.usage[kind].asked())),
@@ -141,6 +143,7 @@ impl UsageWindow {
             let known = self
                 .minutes()
                 .filter(|sample| sample.served_read[LimitKind::Actions]);
+            // Multiplied before it is divided, so that nothing is lost to truncation.
             known.map(minute).sum::<u128>() * minutes / self.known_minutes() as u128
         };
         HourlyActions { micros }

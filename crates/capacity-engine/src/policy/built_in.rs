@@ -127,6 +127,8 @@ impl PartialEq for PolicyRef {
             (
                 policy.name().to_owned(),
                 policy.version(),
+                // A trait object has no `PartialEq`. The trait requires `Debug`, and the derived one shows
+                // every setting.
                 format!("{:?}", policy.policy),
             )
         };

@@ -55,6 +55,7 @@ fn decide_by(
     now: Timestamp,
 ) -> (Decision, Option<PolicyState>) {
     let judged = match judgment::judge(snapshot, account, rules, policy, now) {
+        // No state either: the policy has seen nothing, and what it stored before stays valid.
         Err(verdict) => return (conclude(snapshot, rules, policy, verdict, Vec::new()), None),
         Ok(judged) => judged,
     };
@@ -135,6 +136,7 @@ fn restricted(
     let restriction = restrictions.find(|it| it.forbids(&snapshot.namespace, direction, now))?;
     let reason = format!("{because}, but {}", restriction.reason);
     let verdict = Verdict::hold(restriction.code, reason).blocking(wish);
+    // Nobody asked for this restriction, unlike a pause, and someone has to find out what is throttled.
     Some(if restriction.code == ReasonCode::UnknownThrottling {
         verdict.announced()
     } else {
@@ -151,6 +153,7 @@ pub fn wants_capacity_info(
     state: Option<&PolicyState>,
     now: Timestamp,
 ) -> bool {
+    // The guard holds such a change before it reads the capacity info; a request would be wasted.
     if snapshot.change_refused.is_some() {
         return false;
     }

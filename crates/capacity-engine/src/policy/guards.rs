@@ -22,6 +22,7 @@ use crate::rate::Rate;
 use crate::snapshot::{AccountView, CapacityInfo, KnownCapacityInfo};
 
 /// A smaller size must carry the highest recent minute plus 25%.
+// As a fraction of integers: exactly at the headroom passes, and no float decides.
 const ROOM_NUMERATOR: u128 = 5;
 const ROOM_DENOMINATOR: u128 = 4;
 
@@ -53,6 +54,7 @@ pub(super) fn change(
         (_, Capacity::OnDemand) => Ok(Verdict::keep(code, because.to_owned())),
     };
     guarded.unwrap_or_else(|held| Verdict {
+        // A guard that names a size of its own (the next step up) is more exact than the policy's wish.
         blocked: held.blocked.or(Some(to)),
         ..held
     })
@@ -67,6 +69,7 @@ fn guarded_scale_up(
 ) -> Result<Verdict, Verdict> {
     let info = known_info(judged, because)?;
     let ceiling = told_ceiling(info, because)?;
+    // All sizes, not only until one fits: `explain` prints the verdict of each.
     let sizes = look_at_sizes(judged, info, ceiling, rules.bounds, wish);
     let guarded = choose_step(judged, info, &sizes, because).and_then(|step| {
         not_set_by_support(judged, info, because)?;
@@ -134,6 +137,7 @@ fn guarded_scale_down(
         Capacity::OnDemand => to,
         // The next size up, so that no limit is below the wanted one.
         Capacity::Provisioned(trus) => match info.ladder.at_least(trus) {
+            // A step up to the current size or beyond would turn a scale-down into nothing or a scale-up.
             Some(step) if step < from => Capacity::Provisioned(step),
             Some(_) | None => {
                 return Ok(Verdict::keep(
@@ -181,6 +185,7 @@ fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<()
         let reason = format!("{because}, but {gap}; capacity is not released without them");
         return Err(Verdict::hold(ReasonCode::MetricsFamilyMissing, reason));
     }
+    // After the gaps: a family that is missing altogether says so, instead of how many minutes it lacks.
     if let Some((kind, known)) = window.least_known().filter(|_| !guards.disable_on_estimate) {
         let reason = format!(
             "{because}, but only {known} of 60 minutes of its {} are known; capacity is not released on that",
@@ -194,6 +199,7 @@ fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<()
 /// The last change must not have been refused, and the capacity info must be known and agree with the
 /// namespace list.
 fn known_info<'a>(judged: &Judged<'a>, because: &str) -> Result<&'a KnownCapacityInfo, Verdict> {
+    // Before the capacity info, which is not read for such a namespace.
     if let Some(refusal) = &judged.snapshot.change_refused {
         let reason = format!(
             "{because}, but the last change was refused ({refusal}); give the Cloud Ops key the role Namespace Admin on this namespace"
@@ -317,6 +323,7 @@ fn step_below(
             return Ok(Step {
                 trus: *step,
                 notes,
+                // The bound is the operator's own choice; the region's shortage is news.
                 announce: by_inventory,
             });
         }
@@ -401,11 +408,14 @@ fn room_below(
         let gives = match to {
             Capacity::OnDemand => {
                 let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];
+                // The lower of both, unlike for a scale-up: either source may be ahead of the other, and
+                // each guard assumes the worse for its direction.
                 told.into_iter().flatten().min()
             }
             Capacity::Provisioned(trus) => Some(kind.at(trus)),
         };
         let Some(gives) = gives else {
+            // An unknown envelope cannot be too small for a limit that was not used.
             if highest.is_zero() {
                 continue;
             }
@@ -470,6 +480,7 @@ fn not_in_others_hands(
         return Ok(());
     };
     let respect = guards.respect_foreign_changes;
+    // One in progress is held by row 4, and a failed one changed nothing.
     if request.ours || request.state != RequestState::Completed || respect.is_zero() {
         return Ok(());
     }
@@ -480,6 +491,7 @@ fn not_in_others_hands(
             at_minute(effect),
             minutes(now.duration_since(effect))
         ),
+        // Without a time, the change counts as recent.
         None => "at a time that the API does not show (".to_owned(),
     };
     let operation = request.operation_id.as_ref().map_or_else(

@@ -64,6 +64,7 @@ pub(super) fn present(snapshot: &Snapshot) -> Result<Capacity, UnknownCapacity> 
 /// Row 1.
 fn ours(snapshot: &Snapshot, rules: &Rules) -> Result<(), Verdict> {
     let filter = &rules.filter;
+    // The denylist first: it wins over the allowlist.
     if filter.deny.matches(&snapshot.namespace) {
         let reason = "on the denylist".to_owned();
         return Err(Verdict::new(Action::Skip, ReasonCode::Denied, reason));
@@ -127,6 +128,8 @@ fn no_change_in_progress(snapshot: &Snapshot) -> Result<(), Verdict> {
         ))
     };
     match (&snapshot.running_operation, request_in_progress(snapshot)) {
+        // The running operation is not the capacity request, for example a new replica or a certificate. It
+        // is the one that has to end.
         (Some(operation), Some(request)) if request.operation_id.as_ref() != Some(operation) => {
             hold(format!("operation {operation} is running on it"))
         }
@@ -226,6 +229,8 @@ fn change_took_effect(snapshot: &Snapshot, window: &UsageWindow) -> Result<(), V
         .as_ref()
         .and_then(CapacityRequest::took_effect_at);
     match effect {
+        // `minute` is the start of the minute, so the minute in which the change took effect counts as
+        // before it.
         Some(effect) if window.newest().minute < effect => Err(Verdict::hold(
             ReasonCode::WaitingForEffect,
             format!(

@@ -33,6 +33,8 @@ impl Namespace<'_> {
             .chain(self.current)
             .chain(others)
             .collect();
+        // The current size may be off the ladder, and the wanted one on it: each appears once, in its
+        // place.
         capacities.sort_unstable();
         capacities.dedup();
         capacities.truncate(PolicyTarget::MOST_OPTIONS);

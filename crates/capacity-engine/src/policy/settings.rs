@@ -61,6 +61,7 @@ impl Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
+        // The largest size that a customer can choose without Temporal Support.
         Self::up_to(Trus::try_new(12).expect("a constant above zero"))
     }
 }

@@ -39,6 +39,7 @@ pub struct ThresholdSettings {
 impl Default for ThresholdSettings {
     fn default() -> Self {
         Self {
+            // The original tool's default. 5 is not on the ladder; the size guard makes it 6.
             default_trus: Trus::try_new(5).expect("a constant above zero"),
             min_actions_per_hour: 100,
         }
@@ -135,6 +136,7 @@ fn rule(judged: &PolicyView<'_>, settings: &ThresholdSettings) -> PolicyTarget {
 
 fn throttled_while_provisioned(judged: &PolicyView<'_>, trus: Trus, throttling: &Throttling) -> PolicyTarget {
     let kind = throttling.kind;
+    // More usage raises the on-demand limit while provisioned, so it can overtake a small size.
     let envelope = judged.snapshot.envelopes[kind].filter(|envelope| *envelope > judged.limits[kind]);
     let advice = envelope.map_or_else(
         || "this policy does not scale up further, increase it manually".to_owned(),
@@ -180,6 +182,7 @@ fn kept_options(
 /// Returns the trace of a request to release everything. Restrictions and guards add their verdicts.
 fn release_options(judged: &PolicyView<'_>, used: &str) -> Vec<ConsideredOption> {
     let verdict = |capacity: Capacity| match capacity {
+        // Left empty for `trace::completed`, which knows whether a guard held the release.
         Capacity::OnDemand => String::new(),
         _ if capacity == judged.present => format!("current: {used}"),
         Capacity::Provisioned(_) => "this policy releases all of the capacity or none".to_owned(),

@@ -28,6 +28,7 @@ pub(super) fn most_throttled(sample: &MinuteSample, limits: &PerLimit<Option<Rat
         if refused == 0 {
             return None;
         }
+        // `asked` includes `refused`, so it is not zero here.
         let micros = u128::from(refused) * 1_000_000 / u128::from(asked);
         // At most a million, since throttled requests are part of all requests.
         let share = Share {

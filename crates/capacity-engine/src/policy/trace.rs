@@ -86,6 +86,7 @@ pub(super) fn trace(
     compared: Vec<ConsideredOption>,
     sizes: Option<&Sizes>,
 ) -> Vec<ConsideredOption> {
+    // What the policy compared comes first: the guards only know which sizes fit.
     if !compared.is_empty() {
         return completed(decision, compared);
     }
@@ -95,6 +96,7 @@ pub(super) fn trace(
         prices: &decision.price.price,
     };
     let others = decision.wanted.into_iter().chain(decision.blocked);
+    // For a held change, `wanted` is the current size, and the trace marks what would have been chosen.
     let chosen = decision.blocked.or(decision.wanted);
     namespace.options(others, chosen, |capacity| match sizes {
         Some(sizes) => sizes.verdict(decision, capacity),
@@ -120,6 +122,7 @@ fn not_looked_at(decision: &Decision, capacity: Capacity) -> String {
     let row = row_of(decision.reason_code, decision.blocked.is_some());
     let decided_before = || format!("not considered: row {} ({}) decided first", row.number, row.name);
     let is_current = decision.current == Some(capacity);
+    // Rows 1 to 10 come before the policy, so no size was considered.
     if row.number < 11 {
         return if is_current {
             kept(decision.reason_code)

@@ -9,6 +9,7 @@ use super::state::RememberedHour;
 const HIGHEST_COST: i64 = 1_000_000_000_000_000;
 
 /// Minutes from the first throttled minute of a burst until a scale-up can take effect.
+// Metrics lag 3 minutes, the alert takes 1, the change 2.
 const MINUTES_UNTIL_SCALED_UP: i64 = 6;
 
 /// Number of the worst remembered hours that are ignored, so that one bad hour never keeps capacity.
@@ -59,9 +60,12 @@ impl<'a> Costs<'a> {
         if peak <= limit {
             return self.topup(option, used);
         }
+        // The stored peak is a mean of three minutes and the envelope may have changed since, so an hour
+        // above the limit may have no minute beyond the envelope of its time.
         let busy = hour.minutes_beyond().clamp(1, 60);
         let rest = ((60 * mean - busy * peak) / (60 - busy).max(1)).clamp(0, mean);
         let larger = self.options.iter().copied();
+        // Both conditions: the on-demand limit can exceed that of a small size.
         let larger = larger.filter(|(trus, higher)| *trus > option && *higher > limit);
         let changed = larger.map(|(trus, higher)| {
             self.of_replayed_hour(busy, peak, rest, limit, higher)
@@ -91,6 +95,8 @@ impl<'a> Costs<'a> {
 
     /// Returns the hours without the two that would have cost the most on-demand.
     pub(super) fn without_the_worst(&self, mut hours: Vec<RememberedHour>) -> Vec<RememberedHour> {
+        // The bytes break ties, so that the same history always gives the same decision. The key replays an
+        // hour, which is too much work to repeat in every comparison.
         hours.sort_by_cached_key(|hour| (self.of_hour(*hour, 0), hour.bytes()));
         hours.truncate(hours.len().saturating_sub(WORST_LEFT_OUT));
         hours

@@ -9,6 +9,7 @@ use super::raise::{Raise, raise};
 use super::state::{BreakEvenState, RememberedHour};
 
 /// Number of minutes that the newest sample may lag.
+// The endpoint shows a minute 3 to 4 minutes after it ended.
 const STALE_AFTER: i64 = 4;
 
 /// Good samples that an hour needs to count as known: 80% of 60.
@@ -18,6 +19,7 @@ const KNOWN_HOUR: usize = 48;
 const PLANNING_MINUTE: i64 = 55;
 
 /// Last minute at which a release takes effect before the next hour is billed.
+// A change needs 2 minutes, and an hour is billed at the highest size in it.
 const LAST_RELEASE_MINUTE: i64 = 57;
 
 /// Last minute at which a larger plan is still carried out.
@@ -75,12 +77,14 @@ struct Evaluation<'a> {
 
 impl Evaluation<'_> {
     fn run(mut self) -> (Outcome, BreakEvenState) {
+        // Before the scale-up, which prices a size by what this hour already costs.
         self.note_highest_option();
         let blind = self.blind();
         if !blind && let Some(raise) = raise(&self.costs, &self.state, &self.demands) {
             self.take(raise);
         }
         let planning = self.coming_hour() != self.state.last_plan_hour;
+        // Also while blind and after a raise: later, the window is no longer that of the ending hour.
         if planning {
             self.remember_ending_hour();
             if !blind && self.look_back_is_known() {
@@ -107,6 +111,8 @@ impl Evaluation<'_> {
                 self.outcome.costs = costs;
                 self.outcome.reason = reason;
             }
+            // Not an outcome: a plan or its release may still decide. The comparison is kept to explain the
+            // throttling.
             None => self.outcome.waiting = Some(Waiting { costs, reason }),
         }
     }
@@ -114,6 +120,8 @@ impl Evaluation<'_> {
     fn note_highest_option(&mut self) {
         let situation = self.costs.situation;
         let hour = situation.now.div_euclid(60);
+        // The size that was current when the hour began is billed in it, even if it is released a minute
+        // later.
         if self.state.top_hour != hour {
             self.state.top_hour = hour;
             self.state.top = situation.current;
@@ -142,6 +150,8 @@ impl Evaluation<'_> {
         let situation = self.costs.situation;
         let coming = self.coming_hour();
         let skipped = coming.saturating_sub(self.state.last_plan_hour).saturating_sub(1);
+        // The ring would drop more of them anyway, and a state from years ago would append tens of
+        // thousands.
         let skipped = usize::try_from(skipped).unwrap_or(0).min(MOST_HOURS - 1);
         let hours = &mut self.state.hours;
         hours.extend(std::iter::repeat_n(RememberedHour::UNKNOWN, skipped));
@@ -157,6 +167,7 @@ impl Evaluation<'_> {
         } else {
             RememberedHour::UNKNOWN
         });
+        // A shorter `history_days` than before shortens what is remembered.
         let surplus = hours
             .len()
             .saturating_sub(self.costs.parameters.remembered_hours());
@@ -169,6 +180,7 @@ impl Evaluation<'_> {
         let window = self.costs.situation.window;
         let look_back = self.costs.parameters.look_back_minutes.clamp(1, window.len());
         let good = window[window.len() - look_back..].iter().flatten().count();
+        // 80%, without a fraction.
         good * 5 >= look_back * 4
     }
 
@@ -178,6 +190,7 @@ impl Evaluation<'_> {
         let plan = plan(&self.costs, &self.state.hours, &self.demands, self.demands.peak());
         let option = plan.option.min(parameters.max_trus).max(parameters.min_trus);
         self.state.planned = Some(option);
+        // A raise or a blind evaluation keeps its own reason; the plan is stored either way.
         if self.outcome.rule == Rule::Hold {
             self.outcome.costs = plan.costs;
             self.outcome.reason = plan.reason;
@@ -198,11 +211,13 @@ impl Evaluation<'_> {
         let situation = self.costs.situation;
         let Some(planned) = self.state.planned else { return };
         let minute = situation.now.rem_euclid(60);
+        // Limits, not TRUs: releasing 2 TRUs may raise the limit if on-demand provides more.
         let (wanted, present) = (situation.limit(planned), situation.limit(situation.current));
         if wanted < present && (planning || (PLANNING_MINUTE..=LAST_RELEASE_MINUTE).contains(&minute)) {
             self.outcome.option = planned;
             self.outcome.rule = Rule::Release;
         }
+        // Earlier, the larger size would be billed for the hour that ends.
         let its_hour = self.state.last_plan_hour == situation.now.div_euclid(60);
         if wanted > present && minute <= LAST_PLANNED_MINUTE && its_hour {
             self.outcome.option = planned;
@@ -212,6 +227,7 @@ impl Evaluation<'_> {
 
     fn keep_bounds(&mut self) {
         let least = self.costs.parameters.min_trus;
+        // Also when blind: the floor does not depend on any sample.
         if self.outcome.option < least {
             self.outcome.option = least;
             self.outcome.rule = Rule::Bounds;

@@ -38,6 +38,8 @@ pub struct DemandRebuild {
 impl DemandRebuild {
     /// Returns the demand of the next good sample.
     pub fn minute(&mut self, minute: MinuteActions) -> i64 {
+        // New waiting work is refused on arrival and, retried once a minute, half a time more on average in
+        // the same minute: throttled = queue + 1.5 x growth.
         let growth = if minute.throttled > 0 {
             ((minute.throttled - self.queue) * 2 / 3).max(-self.queue)
         } else {
@@ -143,6 +145,7 @@ impl Queue {
         } else {
             minutes
         };
+        // The sum of an arithmetic series: the queue before and after each of those minutes.
         self.sum += whole * (2 * self.waiting + growth * whole);
         self.waiting += growth * whole;
         if whole < minutes {
@@ -154,6 +157,7 @@ impl Queue {
     /// Action-minutes until the queue has drained at a limit, if no more work arrives.
     pub(super) fn tail(&self, limit: i64) -> i64 {
         let waiting = self.waiting.min(LONGEST_QUEUE);
+        // A reported limit can be 0.
         waiting * waiting / (2 * limit.max(1))
     }
 }

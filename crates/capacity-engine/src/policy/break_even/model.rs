@@ -54,6 +54,7 @@ impl Situation<'_> {
 
     pub(super) fn limit(&self, option: u32) -> i64 {
         let known = self.options().find(|(trus, _)| *trus == option);
+        // The current size may be off the ladder, if Support set it or the region ran out.
         known.map_or(Size::documented(option).limit, |(_, limit)| limit)
     }
 }

@@ -69,6 +69,8 @@ impl Parameters {
     }
 
     pub(super) fn remembered_hours(&self) -> usize {
+        // One more than whole days: the ending hour is compared with the same hour of every remembered day.
+        // Even without history a day is kept, since a scale-up estimates from it how long a burst lasts.
         (24 * self.history_days + 1).clamp(25, MOST_HOURS)
     }
 }
@@ -163,6 +165,7 @@ impl Parameters {
 
 fn trus(name: &str, value: &str) -> Result<u32, ParameterError> {
     let trus: u32 = whole(name, value, (0, 12))?;
+    // Settings are parsed before any ladder is read. A ladder that differs is the guards' task.
     if [0, 2, 3, 4, 6, 8, 10, 12].contains(&trus) {
         return Ok(trus);
     }

@@ -89,6 +89,7 @@ pub(super) fn plan(costs: &Costs<'_>, hours: &[RememberedHour], demands: &Demand
     let heavy = demands.current() > costs.situation.envelope;
     let mut deciding = Comparison::new(alone, if heavy { 4 } else { 1 });
     let mut reason = quiet;
+    // `free_share` is skipped too: it reads remembered hours.
     if parameters.history_days == 0 {
         let (option, _) = deciding.cheapest(costs);
         return Plan {
@@ -100,6 +101,7 @@ pub(super) fn plan(costs: &Costs<'_>, hours: &[RememberedHour], demands: &Demand
 
     let needs: Vec<bool> = hours.iter().map(|hour| costs.had_a_need(*hour)).collect();
     let similar = costs.without_the_worst(similar_hours(hours, &needs));
+    // One hour is not a pattern; with the two worst left out, it takes four to get here.
     if similar.len() >= 2 {
         for hour in &similar {
             deciding.add(costs, *hour);
@@ -115,6 +117,7 @@ pub(super) fn plan(costs: &Costs<'_>, hours: &[RememberedHour], demands: &Demand
         let days = same.len();
         let daily = Comparison::of(costs, &costs.without_the_worst(same));
         let (other, other_limit) = daily.cheapest(costs);
+        // A smaller daily plan alone is not trusted: the ending hour may be an incident that goes on.
         let batch_ended = other_limit < limit && usual_batch(costs, hours, &needs, peak);
         if other_limit > limit || batch_ended {
             (option, limit, deciding) = (other, other_limit, daily);
@@ -141,6 +144,8 @@ fn more_of_the_same(costs: &Costs<'_>, demands: &Demands) -> (Vec<i64>, Reason) 
     let cost = |&(trus, limit): &(u32, i64)| {
         let mut queue = Queue::default();
         let served: i64 = recent.iter().map(|demand| queue.minute(*demand, limit)).sum();
+        // `sum` counts every action-minute twice, so 60 / 2. The tail is not scaled: the queue drains only
+        // once, after the hour.
         let waited = queue.sum * 30 / minutes + queue.tail(limit);
         costs.topup(trus, served * 60 / minutes) + costs.delay(waited)
     };
@@ -162,6 +167,7 @@ fn similar_hours(hours: &[RememberedHour], needs: &[bool]) -> Vec<RememberedHour
     for (at, _) in needs.iter().enumerate().filter(|(_, need)| **need) {
         needs_of_day[(coming - at) % 24] += 1;
     }
+    // A nightly batch says nothing about the hours after an unexpected burst.
     let is_scheduled = |at: usize| needs_of_day[(coming - at) % 24] >= SCHEDULED_DAYS;
     let mut latest = None;
     let mut classes = Vec::with_capacity(coming);
@@ -214,12 +220,14 @@ fn usual_batch(costs: &Costs<'_>, hours: &[RememberedHour], needs: &[bool], peak
         .into_iter()
         .map(RememberedHour::peak)
         .max();
+    // One day without the batch must not make it unusual.
     with_need + 1 >= days && usual.is_some_and(|usual| peak <= usual * 5 / 4)
 }
 
 /// The largest size whose minimum is covered by a share of the load in the day's quietest hour.
 fn free(costs: &Costs<'_>, hours: &[RememberedHour]) -> Option<(u32, i64)> {
     let share = costs.parameters.free_share_percent;
+    // With less than a day, the quietest hour may not have been seen.
     let day = hours.len().checked_sub(24).filter(|_| share > 0)?;
     let known = hours[day..].iter().filter(|hour| hour.is_known());
     let quietest = known.map(|hour| hour.mean()).min()?;

@@ -81,6 +81,8 @@ impl CapacityPolicy for BreakEven {
     }
 
     fn evaluation_minutes(&self) -> &[u8] {
+        // Minute 55 plans and releases in time to take effect before the hour turns; minute 0 starts the
+        // larger sizes that would have been billed for the old hour.
         &[0, 55]
     }
 
@@ -94,6 +96,8 @@ impl CapacityPolicy for BreakEven {
         let max_trus = self.parameters.max_trus.min(view.bounds.max_trus.get());
         let parameters = Parameters {
             max_trus,
+            // `MAX_TRU_COUNT` wins. Otherwise every evaluation would wish for a size that the bounds
+            // refuse.
             min_trus: self.parameters.min_trus.min(max_trus),
             ..self.parameters.clone()
         };
@@ -108,6 +112,8 @@ impl CapacityPolicy for BreakEven {
             billed_permille: basis.billed_permille,
         };
         let state = remembered(view, &situation);
+        // Not `evaluate`: whether the change happens is up to restrictions, guards and the service. The
+        // next evaluation reads it from the namespace.
         let (outcome, next) = evaluate_only(&situation, &state, &parameters);
         // With `free_share`, every namespace needs its remembered hours.
         let is_stored = !next.is_blank() || parameters.free_share_percent > 0 || view.state.is_some();
@@ -138,6 +144,8 @@ fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
             .ladder
             .steps()
             .iter()
+            // The current size stays an option even above what the region can provide now, as it is
+            // running.
             .filter(|step| info.ceiling.is_none_or(|ceiling| **step <= ceiling) || step.get() == present)
             .map(|step| step.get())
             .collect(),
@@ -150,10 +158,12 @@ fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
 /// the future, the policy starts without state, and plans nothing before the end of the hour.
 fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenState {
     let now = situation.now;
+    // A minute of tolerance, since another worker's clock may be ahead.
     let stored = view.state.filter(|state| state.minute <= now + 1);
     let stored = stored.and_then(|state| BreakEvenState::decode(&state.text).ok());
     let coming = (now + 5).div_euclid(60);
     let mut state = stored.unwrap_or_else(|| BreakEvenState {
+        // After minute 55 the plan for the coming hour is still due, and is made now.
         last_plan_hour: if now.rem_euclid(60) < 55 {
             coming
         } else {
@@ -167,6 +177,8 @@ fn remembered(view: &PolicyView<'_>, situation: &Situation<'_>) -> BreakEvenStat
     let minute = |time: jiff::Timestamp| time.as_second().div_euclid(60);
     let began = completed.and_then(|request| request.started_at).map(minute);
     let took_effect = completed.and_then(|request| request.ended_at).map(minute);
+    // A change that took longer than the assumed 2 minutes: throttling before it took effect must not count
+    // against the new size.
     let changed = began.max(took_effect.map(|effect| effect - MINUTES_UNTIL_EFFECT));
     if let Some(changed) = changed.map(|changed| changed.min(now))
         && changed > state.changed_minute
@@ -205,6 +217,8 @@ impl Basis {
                 Capacity::Provisioned(_) => api_envelope(view, kind),
             });
             let Some(envelope) = envelope else {
+                // An unused limit cannot be the deciding one. Actions always need an envelope, because
+                // sizes are compared by it.
                 if kind != LimitKind::Actions && asked.is_zero() {
                     continue;
                 }
@@ -212,6 +226,7 @@ impl Basis {
             };
             let pressure = Pressure {
                 asked,
+                // The lower of both: it throttles now, or would after a release.
                 limit: envelope.min(in_force),
             };
             if deciding.is_none_or(|(_, _, most)| pressure.is_above(most)) {
@@ -246,6 +261,7 @@ struct Pressure {
 impl Pressure {
     fn is_above(self, other: Self) -> bool {
         let product = |asked: Rate, limit: Rate| {
+            // Compares two fractions without dividing. In 128 bits, because a rate may be 10^18 millionths.
             u128::from(asked.micros_per_second()) * u128::from(limit.micros_per_second().max(1))
         };
         product(self.asked, other.limit) > product(other.asked, self.limit)
@@ -328,6 +344,8 @@ impl Told<'_> {
                     Rule::Raise => ReasonCode::WaitingCostsMore,
                     Rule::Planned => ReasonCode::PlannedForTheHour,
                     Rule::Bounds => ReasonCode::BelowMinimum,
+                    // Only a release gets here: the others keep the option. The arm is spelled out so that
+                    // a new rule must choose a code.
                     Rule::Release | Rule::Keep | Rule::Later | Rule::Hold | Rule::Blind => {
                         ReasonCode::NotWorthKeeping
                     }

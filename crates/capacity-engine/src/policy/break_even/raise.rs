@@ -85,6 +85,8 @@ pub(super) fn raise(costs: &Costs<'_>, state: &BreakEvenState, demands: &Demands
         .collect();
     let candidates = compared.iter();
     let candidates = candidates.filter(|option| option.trus != situation.current && option.cost >= 0);
+    // `min_by_key` returns the first of equals, and the options are in ascending order: ties go to the
+    // smaller size.
     let cheapest = *candidates.min_by_key(|option| option.cost)?;
     let pays = cheapest.cost < staying - parameters.change_cost();
     let reason = Reason::Raise {
@@ -118,6 +120,7 @@ fn throttling(costs: &Costs<'_>, state: &BreakEvenState) -> Option<Throttling> {
         return None;
     }
     let actions: i64 = last(RECENT_SLOTS).map(|minute| minute.throttled).sum();
+    // Multiplied out instead of divided, so that nothing is truncated.
     let enough = i128::from(actions) * i128::from(parameters.delay_milli)
         >= i128::from(parameters.let_pass_milli) * i128::from(TRU_HOUR);
     enough.then(|| Throttling {
@@ -144,6 +147,7 @@ fn scenarios(
     let mut scenarios: Vec<i64> = longer.map(|hour| hour.minutes_beyond() - age).collect();
     if let Some(longest) = scenarios.iter().copied().max() {
         let at = scenarios.iter().position(|minutes| *minutes == longest);
+        // The order does not matter: scenarios are only summed.
         at.map(|at| scenarios.swap_remove(at));
     }
     let similar = scenarios.len();
@@ -165,6 +169,7 @@ fn rate_after(costs: &Costs<'_>, current_demand: i64, current_limit: i64) -> i64
         (sum + minute.served, minutes + 1)
     });
     if minutes == 0 {
+        // Throttled for the whole window, so nothing shows the rate after it.
         current_demand.min(current_limit) / 2
     } else {
         (sum / minutes).min(current_demand)
@@ -187,6 +192,8 @@ impl Burst<'_> {
                 }
                 billed.next_hour(self.costs, option);
             }
+            // Until the change takes effect, the hour is billed at the size it had, so a replay that ends
+            // earlier costs no top-up of the new one.
             if t == self.effect {
                 billed.highest = billed.highest.max(option);
             }
@@ -201,6 +208,8 @@ impl Burst<'_> {
                 self.rate_after
             };
             let served = queue.minute(demand, limit);
+            // The replay starts before the hour that is billed if the change takes effect after the hour
+            // turns.
             if t >= billed.end - 60 {
                 billed.used += served;
             }
@@ -211,6 +220,7 @@ impl Burst<'_> {
             }
         }
         billed.close(self.costs);
+        // `limit` is that of the option here, also if the replay ended before the change took effect.
         billed.topups + self.costs.delay(queue.sum / 2 + queue.tail(limit))
     }
 }

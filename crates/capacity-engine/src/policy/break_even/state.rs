@@ -97,6 +97,7 @@ impl Default for BreakEvenState {
         Self {
             hours: Vec::new(),
             last_plan_hour: 0,
+            // Long before any minute that is compared with it, so that all of the window counts.
             changed_minute: -1000,
             planned: None,
             top_hour: -1,
@@ -127,6 +128,7 @@ impl BreakEvenState {
         let fresh = Self::default();
         self.changed_minute == fresh.changed_minute
             && self.top == 0
+            // A plan to stay on-demand is what an empty state leads to as well.
             && self.planned.unwrap_or(0) == 0
             && self.hours.iter().all(|hour| !hour.is_known() || hour.beyond == 0)
     }
@@ -140,6 +142,7 @@ impl BreakEvenState {
         self.changed_minute = now;
         self.planned = None;
         let effect = now + MINUTES_UNTIL_EFFECT;
+        // Otherwise it is billed in the next hour only, where it is the current size anyway.
         if effect.div_euclid(60) == now.div_euclid(60) {
             self.top = self.top.max(option);
         }

@@ -160,6 +160,8 @@ fn peak(window: &UsageWindow, kind: LimitKind) -> Option<Dial> {
         change_samples(inputs, |samples| {
             for sample in samples.iter_mut() {
                 let usage = &mut sample.usage[kind];
+                // Lowers the other minutes first, or one of them would be the peak. Throttled work goes
+                // before served work.
                 usage.served = usage.served.min(peak);
                 let room = peak.micros_per_second() - usage.served.micros_per_second();
                 usage.throttled = usage.throttled.min(Rate::from_micros_per_second(room));
@@ -287,6 +289,7 @@ fn age(inputs: &Inputs, window: &UsageWindow) -> Option<Dial> {
         is_observed: true,
         value,
         least: 0,
+        // Only toward fresher data: that older data would lead to a hold explains nothing.
         most: value,
         grain: 1,
         scale: 60,
@@ -438,6 +441,7 @@ fn settings(inputs: &Inputs) -> Vec<Dial> {
         move |inputs, value| inputs.rules.guards.respect_foreign_changes = duration(value),
         |inputs| span(inputs.rules.guards.respect_foreign_changes),
     );
+    // Unlike a count or an age, zero is a value of this setting: it turns the guard off.
     respect.least = 0;
     dials.push(respect);
     dials

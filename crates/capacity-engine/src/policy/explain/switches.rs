@@ -91,6 +91,7 @@ fn of_namespace(inputs: &Inputs, switches: &mut Vec<Switch>) {
                     let now = inputs.now;
                     if let Some(request) = &mut inputs.snapshot.latest_request {
                         request.state = RequestState::Completed;
+                        // An hour ago, so that row 9 does not hold the changed inputs instead.
                         request.ended_at = now.saturating_sub(SignedDuration::from_hours(1)).ok();
                     }
                 },
@@ -147,6 +148,7 @@ fn of_metrics(inputs: &Inputs, switches: &mut Vec<Switch>) {
             |inputs| {
                 let minute = inputs
                     .now
+                    // The usual delay of the endpoint: fresh enough for row 8 and not in the future.
                     .saturating_sub(SignedDuration::from_mins(3))
                     .unwrap_or(inputs.now);
                 inputs.snapshot.usage = ReportedUsage::Known(UsageWindow::of_one(MinuteSample {
@@ -225,6 +227,8 @@ fn of_metrics(inputs: &Inputs, switches: &mut Vec<Switch>) {
 fn documented(kind: LimitKind) -> Rate {
     match kind {
         LimitKind::Actions => Rate::per_second(500),
+        // No longer published since June 2026. The last published floor serves: the value only feeds a
+        // what-if.
         LimitKind::Requests => Rate::per_second(2_000),
         LimitKind::Operations => Rate::per_second(4_000),
     }
@@ -238,6 +242,7 @@ fn know_limits(inputs: &mut Inputs) {
             Ok(Capacity::Provisioned(trus)) => kind.at(trus),
             Ok(Capacity::OnDemand) | Err(_) => documented(kind),
         };
+        // Only what is missing: a reported limit stays.
         inputs.snapshot.limits[kind].get_or_insert(limit);
     }
 }
@@ -384,9 +389,11 @@ fn of_settings(inputs: &Inputs, switches: &mut Vec<Switch>) {
             inputs.rules.policy.name(),
             other,
             move |inputs| {
+                // The shadow policy has the operator's parameters; the defaults are a guess.
                 let in_shadow = inputs.rules.shadow.take().filter(|shadow| shadow.name() == other);
                 if let Some(policy) = in_shadow.or_else(|| PolicyRef::named(other, &Parameters::default())) {
                     inputs.rules.policy = policy;
+                    // State belongs to the policy that wrote it.
                     inputs.state = None;
                 }
             },
