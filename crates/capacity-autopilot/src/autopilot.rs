@@ -52,6 +52,8 @@ pub struct Autopilot {
     /// Namespaces whose last change was refused as not permitted, with the time and message of the refusal.
     refusals: Mutex<BTreeMap<NamespaceId, Refusal>>,
     /// Throttling families that this version does not know, and when they were last looked up.
+    // Held over the request, unlike the others: a second evaluation waits for the answer instead of
+    // spending another of the hour's requests.
     unknown_throttling: tokio::sync::Mutex<Option<(Timestamp, Vec<String>)>>,
     /// Sizes of namespaces in the last evaluation.
     sizes_seen: SizesSeen,
@@ -153,8 +155,12 @@ impl Autopilot {
     /// Returns why the last change of a namespace was refused as not permitted, if the namespace has not
     /// changed since and the refusal is recent.
     pub(crate) fn refusal_of(&self, namespace: &NamespaceId, resource_version: &str) -> Option<String> {
+        // A poisoned lock is used anyway: entries are inserted whole, so a panic cannot have left one half
+        // written.
         let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let refusal = refusals.get(namespace)?;
+        // The version counts because granting a role or another edit may be what was missing. A change
+        // whose version was not recorded counts as the same.
         let is_same = refusal.resource_version == resource_version || refusal.resource_version.is_empty();
         (is_same && self.now().duration_since(refusal.at) < REFUSAL_MEMORY).then(|| refusal.why.clone())
     }
@@ -202,6 +208,7 @@ impl Autopilot {
     pub(crate) fn note_listed(&self, listed: &[Listed]) {
         let mut last = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |last: &Arc<Names>| last.names.iter().eq(listed.iter().map(|listed| &listed.id));
+        // Readers hold the old `Arc`; names that did not change are not copied again.
         if !last.as_ref().is_some_and(is_same) {
             *last = Some(Arc::new(Names::of(listed)));
         }

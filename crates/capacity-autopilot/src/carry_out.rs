@@ -19,6 +19,7 @@ use crate::text::chain;
 use crate::timing::{ChangeTiming, Steps};
 
 /// How often a change may be re-evaluated before it is left to the next evaluation.
+// Something keeps editing the namespace, so more attempts would only take more requests.
 const MAX_DECISIONS: u32 = 3;
 
 const TOO_OLD: &str = "its metrics are now too old";
@@ -59,6 +60,7 @@ impl Stop {
 
     fn starting(&self, why: String) {
         self.halt.send_if_modified(|halt| {
+            // Never weakens a stop: `Everything` stays, and the first reason is the one to show.
             halt.is_none() && {
                 *halt = Some(Halt::Starting(why));
                 true
@@ -197,6 +199,7 @@ impl Autopilot {
         while let Some(result) = rest.next().await {
             results.push(result);
         }
+        // `buffer_unordered` returns them as they end.
         results.sort_by_key(|(number, _)| *number);
         results.into_iter().map(|(_, result)| result).collect()
     }
@@ -208,6 +211,8 @@ impl Autopilot {
     /// metrics have become too old must be re-evaluated first.
     pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
         let changer = Changer::new(self.ops().clone());
+        // Once something may have been posted, the change is followed, however old its data is: its
+        // outcome must be known.
         let fresh_enough =
             state.phase != Phase::Begin || state.posts > 0 || self.oldest_allowed(order).is_none();
         if fresh_enough || changer.is_settled(order).await {
@@ -292,6 +297,7 @@ async fn confirm(
             sample_minute,
             line,
         })) => {
+            // Another size is another decision. It belongs into the next plan, where it can be seen.
             if capacity != Some((order.from, order.to)) {
                 return Err(NotConfirmed::Different {
                     found: found(),
@@ -299,6 +305,8 @@ async fn confirm(
                 });
             }
             tracing::info!(namespace = %order.namespace, why = found(), "fresh data gives the same decision");
+            // Not the operation id: if an earlier attempt did reach the service, the same id lets it be
+            // found.
             order.resource_version = resource_version;
             order.sample_minute = sample_minute;
             Ok(())
@@ -320,6 +328,7 @@ impl Run<'_> {
         let mut steps = Steps::begin();
         let ending = match tokio::time::timeout(bound, self.to_its_end(&mut order, &mut steps)).await {
             Ok(ending) => ending,
+            // A POST may have been cut off here. The next evaluation finds its operation on the namespace.
             Err(_) => Ending::because(Outcome::Failed, still_not_done(&order.operation_id, bound)),
         };
         if !ending.spec_differences.is_empty() {

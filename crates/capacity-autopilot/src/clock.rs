@@ -45,6 +45,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         let (system, service) = *self.corrected.lock().unwrap_or_else(PoisonError::into_inner);
         let since = Timestamp::now().duration_since(system);
+        // Only a simulated clock has another speed than 1, so the fallback is exact in production.
         let since = SignedDuration::try_from_secs_f64(since.as_secs_f64() * self.speed).unwrap_or(since);
         service.checked_add(since).unwrap_or(service)
     }

@@ -74,6 +74,8 @@ impl<'a> FreshDecisions<'a> {
         namespace: &NamespaceId,
         need: Need,
     ) -> Result<Option<FreshDecision>, ObserveError> {
+        // Held over the evaluation: other changes that wait for a fresh decision take this one instead of
+        // starting their own.
         let mut newest = self.newest.lock().await;
         if newest
             .as_ref()

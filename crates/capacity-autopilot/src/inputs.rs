@@ -23,6 +23,7 @@ const DOCUMENTED: [f64; 7] = [2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 12.0];
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SharedInputs {
     account: AccountView,
+    // Inputs stored before the policy became one part of the rules have them under this name.
     #[serde(alias = "policy")]
     rules: Rules,
 }

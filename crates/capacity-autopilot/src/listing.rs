@@ -75,6 +75,8 @@ pub(crate) async fn list(
         }
         match Listed::try_from(namespace) {
             Ok(one) => listed.push(one),
+            // The error ends the evaluation, but only after the last page: the callback cannot stop the
+            // iteration.
             Err(error) => problem = Some(error),
         }
         if listed.len().is_multiple_of(1_000) {
@@ -93,6 +95,8 @@ pub(crate) async fn list(
     if let Some(error) = problem {
         return Err(ObserveError::Id(error));
     }
+    // The API documents ascending names. `Names::contains` and `Round::take` search, so the order must not
+    // depend on it.
     listed.sort_by(|one, other| one.id.cmp(&other.id));
     autopilot.note_listed(&listed);
     Ok(listed)

@@ -70,6 +70,7 @@ fn replica_state(region: &str, state: &ReplicaState) -> String {
 fn moving_since(state: &ReplicaState, namespace: &Namespace) -> Option<Since> {
     match state {
         ReplicaState::Adding | ReplicaState::Removing => namespace.last_modified_time.map(Since::AtLeast),
+        // A replica fails without a modification of the namespace, so nothing tells since when.
         ReplicaState::Active | ReplicaState::Failed | ReplicaState::Unspecified | ReplicaState::Other(_) => {
             None
         }
@@ -101,6 +102,7 @@ impl Names {
 
 /// Returns the account id, if the namespace ids contain it.
 pub(crate) fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceId>) -> Option<String> {
+    // A list holds one account, so the first id with an account is enough.
     namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
 }
 

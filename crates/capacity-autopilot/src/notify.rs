@@ -111,6 +111,7 @@ impl Digest<'_> {
         Some(Message {
             severity: match (spec_changed || !failed.is_empty(), sections.len()) {
                 (true, _) => Severity::Critical,
+                // The only section is the one with successful changes.
                 (false, 1) if !changed.is_empty() => Severity::Info,
                 (false, _) => Severity::Warning,
             },

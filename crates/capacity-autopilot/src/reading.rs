@@ -78,6 +78,8 @@ impl<'a> Reading<'a> {
                     Purpose::EvaluationAgain { spared } => spared,
                     Purpose::Evaluation | Purpose::Sampling => 0,
                 };
+                // Claimed before the request: two processes that ask at once must not both take the last
+                // one.
                 self.claim(claimed, scraper.config().requests_per_hour, spared)
                     .await?;
                 let read = endpoint::read(scraper, namespaces, detail, only_these).await;
@@ -88,6 +90,7 @@ impl<'a> Reading<'a> {
                 // Retries and split parts were not claimed in advance.
                 if made > claimed {
                     let now = self.autopilot.now();
+                    // The requests have been made, so no budget may refuse to count them.
                     self.ledger.claim(made - claimed, NO_BUDGET, now).await;
                 }
                 let (metrics, _) = read?;

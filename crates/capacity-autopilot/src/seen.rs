@@ -37,6 +37,8 @@ impl SizesSeen {
             seen.insert(
                 snapshot.namespace.clone(),
                 Seen {
+                    // Our change may or may not happen, so the size before someone else's change would be a
+                    // guess.
                     size: decision.current.filter(|_| !decision.action.is_change()),
                     operation: request.and_then(|request| request.operation_id.clone()),
                     before: request.and_then(|request| request.from),
@@ -49,6 +51,7 @@ impl SizesSeen {
     pub(crate) fn before(&self, namespace: &NamespaceId, request: &CapacityRequest) -> Option<Capacity> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = seen.get(namespace)?;
+        // The request was there at the last evaluation already, so `size` is the size after it.
         if request.operation_id.is_some() && seen.operation == request.operation_id {
             seen.before
         } else {

@@ -120,6 +120,7 @@ fn is_of_account(problem: &str) -> bool {
 
 /// Returns whether the last announcement is more than a day old.
 pub fn is_over_a_day(told: Timestamp, now: Timestamp) -> bool {
+    // `abs`: after a clock that was far ahead, a problem would otherwise stay silent until that time.
     now.duration_since(told).abs() >= AGAIN_AFTER
 }
 

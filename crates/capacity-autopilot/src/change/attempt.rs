@@ -117,6 +117,7 @@ impl Changer {
         }
         let arrived = present_capacity(&namespace) == Ok(order.to);
         match (arrived, nothing_to_change) {
+            // The capacity is right, but not provably by this operation.
             (true, _) => verified(Outcome::Already, order, &state, &namespace),
             (false, true) => ended(
                 Outcome::Stuck,
@@ -177,6 +178,7 @@ impl Changer {
             OperationState::Cancelled => failed(format!("the operation was canceled: {}", reason())),
             OperationState::Pending
             | OperationState::InProgress
+            // Unknown states count as running: calling the change failed would allow a second one on top.
             | OperationState::Unspecified
             | OperationState::Other(_) => after(delay, state, Phase::Waiting),
         }
@@ -197,6 +199,7 @@ impl Changer {
             RequestStanding::Completed if present_capacity(&namespace) == Ok(order.to) => {
                 verified(Outcome::Changed, order, &state, &namespace)
             }
+            // Completed without the capacity: our request may not be visible yet, see `standing`.
             RequestStanding::Completed | RequestStanding::Running if waited < VERIFY_TIMEOUT => {
                 // Poll often at first, when the capacity is likely to arrive, and less often later.
                 let delay = (waited / 2).clamp(Duration::from_millis(250), Duration::from_secs(5));
@@ -277,6 +280,8 @@ pub(super) fn judge_before_post(
     if present == order.to {
         return Some(verified(Outcome::Already, order, state, namespace));
     }
+    // Before the version: a different capacity is final, while a new version alone may still lead to the
+    // same decision.
     if present != order.from {
         return Some(refused(&format!(
             "it had {} when the decision was made, and now has {present}{}",

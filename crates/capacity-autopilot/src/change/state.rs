@@ -162,6 +162,7 @@ impl Outcome {
     /// Returns whether the namespace has the wanted capacity.
     pub fn is_success(self) -> bool {
         match self {
+            // No wildcard, so that a new outcome has to choose a side.
             Self::Changed | Self::Already => true,
             Self::Refused
             | Self::NotPermitted

@@ -157,6 +157,7 @@ impl ChangeSteps {
             why: chain(&error),
         })?;
         match judge(order, &namespace) {
+            // Version and digests: no documentation promises that every edit raises the version.
             Reading::Ready(now) if now == *basis => Ok(Prepared(NamespaceUpdate {
                 spec: namespace.spec.with_capacity(wanted_capacity(order.to)),
                 resource_version: namespace.resource_version,
@@ -182,6 +183,7 @@ impl ChangeSteps {
         tracing::info!(namespace = %order.namespace, operation_id = %order.operation_id, to = %order.to, "posting a capacity change");
         let posted = self
             .client
+            // The variant that never repeats: the caller decides on a repetition, after reading back.
             .update_namespace_once(order.namespace.as_str(), &prepared.0)
             .await;
         match posted {
@@ -240,6 +242,8 @@ impl ChangeSteps {
         Checked {
             progress: progress(order, operation.as_ref(), &namespace),
             difference: digests
+                // Before the spec shows our capacity, it may be the one from before the POST, and a
+                // comparison would prove nothing.
                 .filter(|_| shows_posted)
                 .and_then(|digests| digests.difference(&namespace.spec, &self.fields_not_compared)),
             shows_posted,
@@ -273,6 +277,8 @@ fn judge(order: &ChangeOrder, namespace: &Namespace) -> Reading {
 }
 
 fn refused_post(error: &cloud_ops_client::Error) -> Posting {
+    // Before the general table: such a change goes back to the queue instead of waiting in one of the
+    // account's 10 places.
     if error.is_too_many_operations() {
         return Posting::TooManyOperations(chain(error));
     }
@@ -300,6 +306,7 @@ fn error_progress(error: &cloud_ops_client::Error) -> Progressed {
 fn shows(namespace: &Namespace, order: &ChangeOrder) -> bool {
     match namespace.spec.capacity() {
         CapacityMode::OnDemand => order.to.trus() == 0,
+        // TRUs are doubles on the wire but whole numbers in fact.
         CapacityMode::Provisioned(Some(value)) => (value - f64::from(order.to.trus())).abs() < 0.5,
         CapacityMode::Absent | CapacityMode::Provisioned(None) | CapacityMode::Unknown(_) => false,
     }
@@ -314,6 +321,7 @@ fn progress(order: &ChangeOrder, operation: Option<&AsyncOperation>, namespace: 
         ))
     };
     match operation.map(|operation| (&operation.state, operation)) {
+        // The service may forget an operation before the namespace does, so both must be without it.
         None if !is_our_operation(order, namespace) => Progressed::NeverPosted,
         None | Some((OperationState::Fulfilled, _)) => arrival(order, namespace),
         Some((OperationState::Failed, operation)) => failed("failed", operation),

@@ -83,6 +83,7 @@ impl<'a> AccountLedger<'a> {
             keep_newest(&mut recalled.newest, &minute);
             add_to(&mut recalled.older, &minute);
             if minute.complete {
+                // Minutes come in order of time, so the last complete one remains.
                 recalled.complete = Some(minute.minute);
             }
         };
@@ -156,6 +157,7 @@ impl<'a> AccountLedger<'a> {
         let row = rows.into_iter().next()?;
         let is_change = matches!(row.decision.action.as_str(), "Enable" | "Resize" | "Disable");
         let trus = match (row.outcome.as_deref(), is_change && !row.dry_run) {
+            // Only an outcome that proves the size: `unknown`, `stuck` or no outcome at all says nothing.
             (Some("changed" | "already"), true) => row.decision.wanted_trus,
             (Some("refused" | "not_permitted" | "not_started" | "failed"), true) | (_, false) => {
                 row.decision.current_trus

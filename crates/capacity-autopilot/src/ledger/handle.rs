@@ -71,12 +71,16 @@ impl LedgerHandle {
             && error.kind() != ErrorKind::Input
             && self.location.is_some()
         {
+            // Only a handle with a location can open it again. The caller's own ledger stays, or it would
+            // be gone for good.
             *self.open.lock().await = None;
         }
         answer
     }
 
     async fn ledger(&self) -> Result<Ledger, LedgerError> {
+        // The lock is not held while the ledger is opened: a database that does not respond would make
+        // every other call wait for its time limit, too.
         if let Some(open) = self.open.lock().await.clone() {
             return Ok(open);
         }

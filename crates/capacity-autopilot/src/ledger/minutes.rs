@@ -138,6 +138,7 @@ pub async fn minutes_of_ledger(
                     });
                 }
             }
+            // The size of the account is known only after the first part, and may change over weeks.
             part = part_for(most.unwrap_or(1));
             from = end;
         }

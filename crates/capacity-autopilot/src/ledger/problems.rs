@@ -70,6 +70,8 @@ pub async fn store_problems(
                 state: serde_json::to_string(&of_one).unwrap_or_default(),
             }
         })
+        // The ledger refuses longer ones. Such a namespace is announced again in the next run, which is
+        // better than storing nothing for all.
         .filter(|record| record.state.len() <= PolicyStateRecord::LONGEST)
         .collect();
     ledger

@@ -149,6 +149,7 @@ async fn remembered(
     let states = ledger.policy_states(account, &key).await?;
     let of_namespace = states
         .into_iter()
+        // A state of the same minute is the result of this decision, not its input.
         .find(|state| state.namespace == namespace.as_str() && state.minute < minute);
     Ok(of_namespace.map(|it| PolicyState::new(it.version, it.minute, it.state)))
 }

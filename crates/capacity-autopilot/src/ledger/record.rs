@@ -121,6 +121,8 @@ pub async fn record_policies(
     }
     ledger
         .call_within(RECORDING, async |ledger| {
+            // State first: if the rest fails, the next evaluation still plans on what this one learned. A
+            // dry run stores none, since its plans are not carried out.
             if acts && !states.is_empty() {
                 ledger.store_policy_states(&states).await?;
             }

@@ -56,6 +56,7 @@ async fn ended(steps: &ChangeSteps, mut record: ChangeRecord, now: Timestamp) ->
         from: capacity(record.from_trus)?,
         to: capacity(record.to_trus)?,
         operation_id: record.operation_id.clone(),
+        // Not used: `check` only reads, and posts nothing.
         resource_version: String::new(),
         sample_minute: None,
     };
@@ -73,6 +74,7 @@ async fn ended(steps: &ChangeSteps, mut record: ChangeRecord, now: Timestamp) ->
                 order.to
             )),
         ),
+        // Looked up again by the next run.
         Progressed::Arriving | Progressed::Running { .. } | Progressed::Unreadable(_) => return None,
     };
     outcome.as_str().clone_into(&mut record.outcome);

@@ -173,7 +173,10 @@ fn namespace_metrics(minute: &NamespaceMinute, read: PerLimit<bool>) -> Namespac
     });
     let is_active = |kind| !of(kind).served.is_absent() || !of(kind).throttled.is_absent();
     let mut kinds = LimitKind::ALL.into_iter();
+    // One unreadable rate next to a readable one is a gap (row 13 holds a release); nothing readable at all
+    // is unknown usage (row 7).
     let unknown = kinds.find(|kind| !is_readable[*kind] && !has_rate(of(*kind)));
+    // Throttling first: it decides whether to scale up, so it must be known for certain.
     let sample = if let Some((kind, why)) = unknown_throttling(minute) {
         Err(UnusableMinute::Throttling { kind, why })
     } else if let Some(kind) = unknown {

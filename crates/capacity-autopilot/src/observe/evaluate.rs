@@ -118,6 +118,7 @@ fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<Me
             | ReasonCode::ReplicaMoving
             | ReasonCode::ChangeInProgress
             | ReasonCode::CapacityUnknown => {}
+            // One namespace with usable metrics is enough: the account as a whole is not blind.
             _ => return None,
         }
     }

@@ -133,6 +133,7 @@ pub(super) async fn list_and_read<'a>(
     };
     let ((listed, timing), early) = tokio::try_join!(listing, async { Ok(early.await) })?;
     let early = before.zip(early);
+    // What was read early is dropped if it is not of this list; `Round::observed` then reads again.
     let early = early.filter(|(before, early)| early.is_of(before, &listed));
     Ok((listed, timing, early.map(|(_, early)| early)))
 }

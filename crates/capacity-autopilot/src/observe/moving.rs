@@ -14,6 +14,7 @@ const CONCURRENT: usize = 4;
 /// list is kept.
 pub(super) async fn look_up(autopilot: &Autopilot, snapshots: &mut [Snapshot]) {
     let filter = &autopilot.settings().rules.filter;
+    // Row 1 skips the others, so their operations are not worth a request.
     let is_ours = |snapshot: &Snapshot| {
         !filter.deny.matches(&snapshot.namespace)
             && (filter.allow.is_empty() || filter.allow.matches(&snapshot.namespace))

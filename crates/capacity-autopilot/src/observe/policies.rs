@@ -66,6 +66,8 @@ impl Judge {
     ) -> (Decision, Option<PolicyState>) {
         let state = self.state(&snapshot.namespace);
         let (decision, next) = decide(snapshot, account, &self.rules, state, now);
+        // Compares the text without its minute: storing an unchanged state for every namespace and
+        // evaluation would only write rows.
         let is_new = |next: &PolicyState| state.is_none_or(|state| state.text != next.text);
         (decision, next.filter(is_new))
     }

@@ -145,6 +145,7 @@ impl<'a> Round<'a> {
         warnings: &mut Vec<Warning>,
     ) -> Result<Self, ObserveError> {
         let (listed, listing, early) = list_and_read(autopilot, request, progress).await?;
+        // Only now: the list has just set the clock.
         warnings.extend(autopilot.clock_skew().map(|behind| Warning::Clock { behind }));
         warnings::of_filters(autopilot, &listed, warnings);
         let account_id = account_of(listed.iter().map(|listed| &listed.id));
@@ -225,6 +226,7 @@ impl<'a> Round<'a> {
             .read(Wanted::of(&self.snapshots, &candidates))
             .await;
         let failure = capacity_infos.fill_in(&mut self.snapshots, &candidates);
+        // The second reading belongs to the same span of the trace.
         if candidates.iter().any(|number| !early.contains(number)) {
             read.until = machine_time();
         }
@@ -289,6 +291,8 @@ impl<'a> Round<'a> {
                 };
                 read.metrics.keep(is_listed);
                 warnings::of_metrics(&read.metrics, whole_account, warnings);
+                // Before deciding: a failure to record is a ledger failure, and then nothing is scaled
+                // down.
                 self.reading.record(&read.metrics, whole_account).await;
                 if !read.older.is_empty() {
                     self.older = read.older;
@@ -446,6 +450,7 @@ fn fill(
     snapshot.envelopes = metrics.envelopes;
     snapshot.standby = metrics.standby;
     snapshot.usage_gaps = PerLimit::from_fn(|kind| {
+        // A family that is missing for everyone outranks what is wrong with one namespace.
         if missing[kind] {
             Some(UsageGap::FamilyMissing)
         } else {

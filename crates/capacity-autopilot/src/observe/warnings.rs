@@ -35,6 +35,7 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
     if metrics.has_scrape_times {
         warnings.push(Warning::ScrapeTimes);
     }
+    // In a part of the account, everything outside it would count as unlisted.
     if whole_account && metrics.unlisted_count > 0 {
         warnings.push(Warning::Unlisted {
             count: metrics.unlisted_count,

@@ -116,6 +116,8 @@ impl Plan {
             "{}\n{}\n{}",
             account.id.as_deref().unwrap_or_default(),
             account.at.as_nanosecond(),
+            // Two processes may share a time; their plans, and the operation ids derived from these, must
+            // differ.
             std::process::id()
         );
         Self {
@@ -185,6 +187,7 @@ impl Plan {
                 age_minutes: age.as_mins(),
             });
         }
+        // A minute of tolerance, as for samples: clocks differ.
         if age < SignedDuration::from_mins(-1) {
             return Err(PlanError::FromTheFuture {
                 minutes: -age.as_mins(),
@@ -225,6 +228,7 @@ impl Plan {
         let (Some(from), Some(to)) = (decision.current_trus, decision.wanted_trus) else {
             return Err(wrong("its capacity is unknown".to_owned()));
         };
+        // A saved plan is input from outside: action and sizes must agree before anything is sent.
         let expected = match (from, to) {
             (0, 1..) => ActionName::Enable,
             (1.., 0) => ActionName::Disable,
@@ -268,6 +272,8 @@ impl Plan {
         struct Form {
             schema: String,
         }
+        // The schema first, so that a plan of a newer version is reported as such and not as an unknown
+        // field.
         let form: Form = serde_json::from_str(text).map_err(PlanError::NotAPlan)?;
         if form.schema != PLAN_SCHEMA {
             return Err(PlanError::Schema(form.schema.chars().take(80).collect()));

@@ -112,6 +112,7 @@ fn rule_for(all: u32, fewer: u32, of_provisioned: u32, budget: u32) -> SamplingR
         .saturating_mul(AIMED_MINUTES)
         .saturating_add(LEFT_TO_EVALUATIONS);
     let rules = ways.map(|(sampling, requests)| {
+        // Rounded up: intervals that are a fraction of a second too short would exceed the budget.
         let apart = (HOUR_SECONDS * u64::from(requests)).div_ceil(usable);
         let apart = SignedDuration::from_secs(i64::try_from(apart).unwrap_or(i64::MAX));
         SamplingRule {

@@ -161,6 +161,7 @@ impl<'a> Sampler<'a> {
     async fn read_provisioned(&self, reading: &mut Reading<'a>, metrics: &mut AccountMetrics) {
         let mut names: BTreeSet<&NamespaceId> = self.provisioned.iter().collect();
         let raised = |name: &&NamespaceId| metrics.namespaces.get(name.as_str()).is_some_and(is_raised);
+        // The list is up to ten minutes old; a namespace that was provisioned since shows it in its limits.
         names.extend(self.names.iter().filter(raised));
         let names: Vec<NamespaceId> = names.into_iter().cloned().collect();
         if names.is_empty() {

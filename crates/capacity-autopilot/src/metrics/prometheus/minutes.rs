@@ -59,6 +59,8 @@ pub(crate) async fn read(
         let minutes = each_minute(client, &asked, |minute| add(&mut read, minute))
             .await
             .map_err(Unread::from)?;
+        // A partial response, such as one of Thanos, leaves out series without an error, and absent must
+        // not look idle.
         if !minutes.partial.is_empty() {
             return Err(Unread::because(format!(
                 "Prometheus reports a partial response: {}",
@@ -118,6 +120,7 @@ pub(super) async fn each_minute(
         return Ok(read);
     }
     let mut template = UsageFold::of(names.iter().copied());
+    // A scrape declares its families with `# TYPE`; storage does not, so an idle family would look missing.
     for kind in declared(client, asked.served, asked.now).await? {
         template.declare(kind.families().served);
     }
