@@ -11,19 +11,28 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::fixture;
 
-/// Accepts a number of requests per second and rejects the others with a wait of one second.
+/// The requests that a server rejects.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    /// All but one per second, with a wait of one second.
+    OnePerSecond,
+    /// The second one, with a wait that is long enough for the others to be sent meanwhile on a slow machine.
+    Second,
+}
+
+/// Rejects some requests and counts both kinds.
 #[derive(Debug, Clone)]
 struct Limited {
-    per_second: usize,
+    limit: Limit,
     accepted: Arc<Mutex<Vec<Instant>>>,
     refused: Arc<Mutex<Vec<Instant>>>,
     answer: Arc<str>,
 }
 
 impl Limited {
-    async fn start(per_second: usize, answer: String) -> (MockServer, Self) {
+    async fn start(limit: Limit, answer: String) -> (MockServer, Self) {
         let limited = Self {
-            per_second,
+            limit,
             accepted: Arc::default(),
             refused: Arc::default(),
             answer: answer.into(),
@@ -40,24 +49,35 @@ impl Limited {
         let count = |times: &Mutex<Vec<Instant>>| times.lock().expect("not poisoned").len();
         (count(&self.accepted), count(&self.refused))
     }
+
+    async fn until_refused(&self) {
+        let begun = Instant::now();
+        while self.counts().1 == 0 {
+            assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", self.counts());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.counts(), (1, 1), "the second was refused");
+    }
 }
 
 impl Respond for Limited {
     fn respond(&self, _: &Request) -> ResponseTemplate {
         let now = Instant::now();
         let mut accepted = self.accepted.lock().expect("not poisoned");
-        let recent = accepted
-            .iter()
-            .filter(|at| now.duration_since(**at) < Duration::from_millis(900))
-            .count();
-        if recent < self.per_second {
+        let mut refused = self.refused.lock().expect("not poisoned");
+        let second = Duration::from_millis(900);
+        let (refuses, wait) = match self.limit {
+            Limit::OnePerSecond => (accepted.iter().any(|at| now.duration_since(*at) < second), "1"),
+            Limit::Second => (accepted.len() == 1 && refused.is_empty(), "5"),
+        };
+        if !refuses {
             accepted.push(now);
             return ResponseTemplate::new(200)
                 .insert_header("x-completeness", "complete")
                 .set_body_raw(self.answer.as_bytes(), "application/json");
         }
-        self.refused.lock().expect("not poisoned").push(now);
-        ResponseTemplate::new(429).insert_header("retry-after", "1")
+        refused.push(now);
+        ResponseTemplate::new(429).insert_header("retry-after", wait)
     }
 }
 
@@ -71,7 +91,11 @@ fn ops(server: &MockServer) -> cloud_ops_client::Client {
 async fn a_rate_limited_account_is_read_whole() {
     // Eight concurrent requests, as in an evaluation, of which one per second is accepted. Most of them are
     // rejected more often than a call is retried.
-    let (server, limited) = Limited::start(1, fixture("cloud-ops/capacity-info.omitted.json")).await;
+    let (server, limited) = Limited::start(
+        Limit::OnePerSecond,
+        fixture("cloud-ops/capacity-info.omitted.json"),
+    )
+    .await;
     let client = ops(&server);
     let reads = (0..14).map(|number| {
         let client = client.clone();
@@ -86,13 +110,13 @@ async fn a_rate_limited_account_is_read_whole() {
 
 #[tokio::test]
 async fn while_one_request_waits_no_other_is_sent() {
-    let (server, limited) = Limited::start(1, fixture("cloud-ops/capacity-info.omitted.json")).await;
+    let (server, limited) =
+        Limited::start(Limit::Second, fixture("cloud-ops/capacity-info.omitted.json")).await;
     let client = ops(&server);
     client.capacity_info("first.a1b2c").await.expect("accepted");
     let refused = client.capacity_info("second.a1b2c");
     let later = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(limited.counts(), (1, 1), "the second was refused");
+        limited.until_refused().await;
         let others: Vec<String> = (0..5).map(|number| format!("n{number}.a1b2c")).collect();
         let others = futures::future::join_all(others.iter().map(|id| client.capacity_info(id)));
         let sent_meanwhile = async {
@@ -132,15 +156,14 @@ async fn a_pause_that_is_too_long_to_wait_for_is_not_asked_into() {
 #[tokio::test]
 async fn scrapes_wait_together_as_well() {
     let metrics = "temporal_cloud_v1_action_limit{temporal_namespace=\"a.b\"} 500 1790000040\n# EOF\n";
-    let (server, limited) = Limited::start(1, metrics.to_owned()).await;
+    let (server, limited) = Limited::start(Limit::Second, metrics.to_owned()).await;
     let mut config = openmetrics_reader::scrape::Config::try_new(&server.uri(), "key".into()).expect("valid");
     config.requests_per_hour = 1_000;
     let scraper = Scraper::new(config);
     let query = Query::default();
     scraper.scrape(&query).await.expect("accepted");
     let later = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(limited.counts(), (1, 1), "the second was refused");
+        limited.until_refused().await;
         let sent_meanwhile = async {
             tokio::time::sleep(Duration::from_millis(400)).await;
             limited.counts()

@@ -267,17 +267,12 @@ async fn a_signal_with_junk_is_a_trigger() {
             )
             .await
             .expect("signaled");
-        for _ in 0..200 {
-            if Controller::new(&world.client, &Installation::default())
-                .status(PATIENT)
-                .await
-                .is_ok_and(|status| status.evaluations == 1)
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the signal caused no evaluation");
+        let is_evaluated = async || {
+            let controller = Controller::new(&world.client, &Installation::default());
+            let status = controller.status(PATIENT).await;
+            status.is_ok_and(|status| status.evaluations == 1)
+        };
+        world.until("evaluated", PATIENT, is_evaluated).await;
     })
     .await;
 }

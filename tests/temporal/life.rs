@@ -293,29 +293,23 @@ async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
         };
         let (report, ()) = tokio::join!(world.evaluate("scheduled"), heal);
         assert!(report.number >= 2 && !report.scale_up_only, "{report:?}");
-        for _ in 0..200 {
-            let last = Controller::new(&world.client, &world.installation)
-                .last_evaluation(PATIENT)
-                .await;
-            if last.is_ok_and(|report| report.number >= 2 && !report.scale_up_only) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        panic!("the next run makes the whole evaluation: {:?}", told().await);
+        until_async("evaluated in the next run", async || {
+            let controller = Controller::new(&world.client, &world.installation);
+            let last = controller.last_evaluation(PATIENT).await;
+            last.is_ok_and(|report| report.number >= 2 && !report.scale_up_only)
+        })
+        .await;
     })
     .await;
     server.shutdown().await;
 }
 
 async fn until_async(what: &str, is_so: impl AsyncFn() -> bool) {
-    for _ in 0..100 {
-        if is_so().await {
-            return;
-        }
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < PATIENT, "not {what}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    panic!("not {what}");
 }
 
 async fn own_server(config: &[&str], options: Option<Options>) -> Option<temporal_dev_server::DevServer> {

@@ -112,7 +112,8 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
             .until("in progress", PATIENT, async || world.posts() >= 3)
             .await;
         pause(world, PauseKind::All, None).await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // A change that looked for pauses just before posts within five seconds.
+        tokio::time::sleep(Duration::from_secs(6)).await;
         let posts = world.posts();
         assert!(posts < 20);
         // Changes in progress finish, and nothing takes their free slots.

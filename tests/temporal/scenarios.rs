@@ -137,11 +137,9 @@ async fn a_canceled_controller_tells_its_callers_and_its_changes_go_on() {
     with_worker("canceled", setup, async |world| {
         let installation = Installation::default();
         let controller = Controller::new(&world.client, &installation);
-        let asked = controller.evaluate("asked", Duration::from_secs(50));
+        let asked = controller.evaluate("asked", PATIENT);
         let cancel = async {
-            while !world.cloud.requests().contains_key("POST /cloud/namespaces/{id}") {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            world.until("posted", PATIENT, async || world.posts() > 0).await;
             let controller = world
                 .client
                 .get_workflow_handle::<CapacityManagementWorkflow>(names::CONTROLLER_ID);
@@ -155,13 +153,9 @@ async fn a_canceled_controller_tells_its_callers_and_its_changes_go_on() {
         if let Err(error) = &answer {
             assert!(error.to_string().contains("canceled"), "{error}");
         }
-        for _ in 0..300 {
-            if world.cloud.changes().len() == 1 {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the change did not go on");
+        world
+            .until("changed", PATIENT, async || world.cloud.changes().len() == 1)
+            .await;
     })
     .await;
 }

@@ -119,25 +119,18 @@ async fn a_triggered_run_evaluates_and_its_result_stays_readable() {
             .trigger()
             .await
             .expect("triggered");
-        for _ in 0..200 {
-            let ticks = Schedule::new(&world.client, &Installation::default())
-                .last_ticks(Duration::from_millis(500))
-                .await
-                .expect("there");
-            if ticks
-                .iter()
-                .any(|tick| tick.contains("1 of 1 changes carried out"))
-            {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!(
-            "{:?}",
-            Schedule::new(&world.client, &Installation::default())
-                .last_ticks(Duration::from_millis(500))
-                .await
-        );
+        let is_carried_out = async || {
+            let schedule = Schedule::new(&world.client, &Installation::default());
+            let ticks = schedule.last_ticks(Duration::from_secs(5)).await;
+            ticks.is_ok_and(|ticks| {
+                ticks
+                    .iter()
+                    .any(|tick| tick.contains("1 of 1 changes carried out"))
+            })
+        };
+        world
+            .until("carried out", Duration::from_mins(2), is_carried_out)
+            .await;
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use capacity_workflows::controller::Controller;
 use capacity_workflows::{CapacityChange, ChangeRequest, Lenient, names};
 use cloud_simulator::{Faults, OperationFault};
-use temporalio_client::WorkflowStartOptions;
+use temporalio_client::{WorkflowCountOptions, WorkflowStartOptions};
 
 use crate::harness::{Setup, World, throttled, with_worker};
 
@@ -38,6 +38,14 @@ async fn a_change_that_no_worker_carries_on_is_announced_once() {
             .start_workflow(CapacityChange::run, Lenient::from(request), options)
             .await
             .expect("started");
+        let is_listed = async || {
+            let changes = "WorkflowType = 'CapacityChange'";
+            let counted = world
+                .client
+                .count_workflows(changes, WorkflowCountOptions::default());
+            counted.await.is_ok_and(|counted| counted.count() == 1)
+        };
+        world.until("listed", PATIENT, is_listed).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let report = world.evaluate("first").await;
         assert_eq!(
