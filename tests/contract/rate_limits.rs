@@ -66,11 +66,11 @@ impl Respond for Limited {
         let mut accepted = self.accepted.lock().expect("not poisoned");
         let mut refused = self.refused.lock().expect("not poisoned");
         let second = Duration::from_millis(900);
-        let (refuses, wait) = match self.limit {
+        let (is_over_limit, wait) = match self.limit {
             Limit::OnePerSecond => (accepted.iter().any(|at| now.duration_since(*at) < second), "1"),
             Limit::Second => (accepted.len() == 1 && refused.is_empty(), "5"),
         };
-        if !refuses {
+        if !is_over_limit {
             accepted.push(now);
             return ResponseTemplate::new(200)
                 .insert_header("x-completeness", "complete")
