@@ -57,6 +57,7 @@ pub fn find() -> Result<Option<(PathBuf, CliSource)>, CliError> {
         return if path.is_file() {
             Ok(Some((path, CliSource::Variable)))
         } else {
+            // Not the next place: a wrong path must not select another version unnoticed.
             Err(CliError::Variable(path))
         };
     }
@@ -154,32 +155,44 @@ async fn download(cache: &Path) -> Result<(), ObtainError> {
     let url = format!(
         "https://github.com/temporalio/cli/releases/download/v{PINNED_VERSION}/temporal_cli_{PINNED_VERSION}_{system}.tar.gz"
     );
-    std::fs::create_dir_all(cache)?;
-    let archive = cache.join("temporal.tar.gz");
-    let archive_text = archive.display().to_string();
-    run(Command::new("curl").args([
-        "--fail",
-        "--silent",
-        "--show-error",
-        "--location",
-        "--connect-timeout",
-        "10",
-        "--output",
-        &archive_text,
-        &url,
-    ]))
-    .await?;
-    // Use a temporary name until it is complete.
-    let whole = run(Command::new("tar").args([
-        "-xzf",
-        &archive_text,
-        "-C",
-        &cache.display().to_string(),
-        "temporal",
-    ]))
+    // In a folder of this process, so that two processes that download at once do not write to one file.
+    let own = cache.join(format!("download-{}", std::process::id()));
+    std::fs::create_dir_all(&own)?;
+    let archive = own.join("temporal.tar.gz");
+    let fetched = run(Command::new("curl")
+        .args([
+            "--fail",
+            "--silent",
+            "--show-error",
+            "--location",
+            "--connect-timeout",
+            "10",
+            "--output",
+        ])
+        .arg(&archive)
+        .arg(&url))
     .await;
-    let _ = std::fs::remove_file(&archive);
-    whole
+    let obtained = match fetched {
+        Ok(()) => unpack(&archive, &own, cache).await,
+        Err(error) => Err(error),
+    };
+    // A folder that cannot be removed wastes space, and nothing in it is ever used.
+    let _ = std::fs::remove_dir_all(&own);
+    obtained
+}
+
+/// Unpacks the command into `own`, and moves it into the cache.
+async fn unpack(archive: &Path, own: &Path, cache: &Path) -> Result<(), ObtainError> {
+    run(Command::new("tar")
+        .arg("-xzf")
+        .arg(archive)
+        .arg("-C")
+        .arg(own)
+        .arg("temporal"))
+    .await?;
+    // Only a complete file gets the name that `find` looks for: `tar` may be killed in the middle.
+    std::fs::rename(own.join("temporal"), cache.join("temporal"))?;
+    Ok(())
 }
 
 async fn go_install(cache: &Path) -> Result<(), ObtainError> {
@@ -201,4 +214,40 @@ async fn run(command: &mut Command) -> Result<(), ObtainError> {
     let text = String::from_utf8_lossy(&output.stderr);
     let last = text.lines().last().unwrap_or("it failed without output");
     Err(ObtainError::Failed(last.chars().take(200).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_truncated_archive_leaves_no_command_in_the_cache() {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let cache = folder.path();
+        let own = cache.join("own");
+        std::fs::create_dir_all(&own).expect("a folder for the test");
+        // Does not compress well, so that half of the archive is about half of the file.
+        let noise = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()[0];
+        let content: Vec<u8> = (0..1_000_000).map(noise).collect();
+        std::fs::write(cache.join("temporal"), &content).expect("a file to pack");
+        let archive = own.join("temporal.tar.gz");
+        run(Command::new("tar")
+            .arg("-czf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(cache)
+            .arg("temporal"))
+        .await
+        .expect("an archive");
+        std::fs::remove_file(cache.join("temporal")).expect("the file is packed");
+        let whole = std::fs::read(&archive).expect("the archive");
+
+        std::fs::write(&archive, &whole[..whole.len() / 2]).expect("half an archive");
+        assert!(unpack(&archive, &own, cache).await.is_err());
+        assert!(!cache.join("temporal").exists());
+
+        std::fs::write(&archive, &whole).expect("the archive");
+        unpack(&archive, &own, cache).await.expect("a whole archive");
+        assert_eq!(std::fs::read(cache.join("temporal")).ok(), Some(content));
+    }
 }
