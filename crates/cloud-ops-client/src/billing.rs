@@ -222,6 +222,7 @@ impl Client {
             .map_err(|kind| Error::new(OPERATION, kind))?;
         let received = body.len() as u64;
         match file.file_size_bytes {
+            // A proxy that cuts a body off may send a length that fits. The announced size does not.
             Some(announced) if announced != received => Err(failed(format!(
                 "the file is cut off: {received} of {announced} bytes arrived. Run the command again; if it happens again, check any proxy in between"
             ))),
@@ -270,7 +271,9 @@ const COLUMNS: [&str; 9] = [
 /// dollar, or actions are counted in an unknown unit. The error contains the line and the remedy.
 pub fn read_charges(file: &[u8], mut each: impl FnMut(Charge)) -> Result<usize, Error> {
     let failed = |text: String| Error::new("read the billing report", ErrorKind::Contradiction(text));
+    // A byte-order mark would become part of the first column's name.
     let file = file.strip_prefix(b"\xef\xbb\xbf").unwrap_or(file);
+    // Flexible, so that `charge` sees rows with missing columns and explains them with a remedy.
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
     let header = reader
         .headers()
@@ -289,6 +292,7 @@ pub fn read_charges(file: &[u8], mut each: impl FnMut(Charge)) -> Result<usize, 
             each(charge);
         }
     }
+    // A file that ends within its last column still has all columns, and perhaps a number with fewer digits.
     if rows > 0 && !file.ends_with(b"\n") {
         return Err(failed(format!(
             "line {} has no line end: the file is cut off. Run the command again",
@@ -369,6 +373,8 @@ impl Columns {
         };
         let decimal = |name: &'static str| decimal(text(name)).ok_or_else(|| unreadable(name));
         let time = |name: &'static str| text(name).parse::<Timestamp>().map_err(|_| unreadable(name));
+        // Before any number is parsed: an unknown unit or currency in a row of the account must not fail the
+        // report.
         if !text("ResourceType").eq_ignore_ascii_case("namespace") || text("ResourceID").is_empty() {
             return Ok(None);
         }
@@ -376,7 +382,9 @@ impl Columns {
         let actions = if meter.eq_ignore_ascii_case("actions") {
             let unit =
                 unit(text("PricingUnit")).ok_or_else(|| Problem::Unit(text_cut(text("PricingUnit"))))?;
-            Some(decimal("PricingQuantity")? * unit)
+            // A product that does not fit a decimal would panic.
+            let product = decimal("PricingQuantity")?.checked_mul(unit);
+            Some(product.ok_or_else(|| unreadable("PricingQuantity"))?)
         } else {
             None
         };
@@ -432,7 +440,10 @@ fn unit(text: &str) -> Option<Decimal> {
         other => (1, Some(other)),
     };
     let is_actions = matches!(rest, Some("actions" | "action")) && words.next().is_none();
-    is_actions.then(|| count * Decimal::from(scale))
+    if !is_actions {
+        return None;
+    }
+    count.checked_mul(Decimal::from(scale))
 }
 
 #[cfg(test)]
@@ -492,6 +503,7 @@ mod tests {
     #[case::another_currency(format!("{HEADER}\n{}\n", row("EUR", "1 Million Actions", "Actions", "1")), "line 2: the account is billed in `EUR`")]
     #[case::another_unit(format!("{HEADER}\n{}\n", row("USD", "1 Bundle", "Actions", "1")), "actions are counted in `1 Bundle`")]
     #[case::no_number(format!("{HEADER}\n{}\n", row("USD", "Actions", "Actions", "many")), "`many` in PricingQuantity cannot be read")]
+    #[case::too_large(format!("{HEADER}\n{}\n", row("USD", "1 Million Actions", "Actions", "79228162514264337593543950335")), "in PricingQuantity cannot be read")]
     #[case::cut_in_a_row(format!("{HEADER}\n{}", &row("USD", "Actions", "Actions", "1")[..60]), "columns: the file is cut off")]
     #[case::cut_in_the_last_cell(format!("{HEADER}\nUSD,2026-11-20T01:00:00Z,2026-11-20T02:00:00Z,1,1,Actions,orders.a1b2c,Namespace,Actions,x"), "has no line end: the file is cut off")]
     #[case::renamed(format!("{}\n", HEADER.replace("ContractedCost", "BilledCost")), "the column `ContractedCost` is missing; it has: BillingCurrency")]
