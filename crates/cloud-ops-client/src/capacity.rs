@@ -98,6 +98,8 @@ impl Members {
             (Some(_), None) => CapacityMode::OnDemand,
             (None, Some(member)) => {
                 let value = member.value.map(|double| double.0);
+                // Proto3 omits zeros, so 0 means that no value was sent, and not on-demand, which has its own
+                // field.
                 CapacityMode::Provisioned(value.filter(|value| value.abs() > 0.0 || value.is_nan()))
             }
             // An unknown field that contains an object may be an unknown mode.

@@ -94,6 +94,7 @@ impl Client {
     /// agent. The configured timeouts apply, except `connect_timeout`. The HTTP client should not follow
     /// redirects.
     pub fn with_http(config: Config, http: reqwest::Client) -> Self {
+        // The rate limiter cannot be built for 0 requests.
         let per_second = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let shared = Shared {
             http,
@@ -314,6 +315,8 @@ impl Client {
             // A rejected key means that the request had no effect, so a write may be repeated too.
             if error.is_unauthenticated()
                 && !key_was_renewed
+                // The key is read again even for a call that is never repeated, so that the next call uses
+                // the new key.
                 && let Some(renewed) = self.renewed_key(&key)
                 && call.repeat != Repeat::Never
             {
@@ -333,8 +336,10 @@ impl Client {
                 let wait = asked
                     .unwrap_or_else(|| retry::backoff(refusals))
                     .max(SHORTEST_PAUSE);
+                // Even if this call gives up: other calls must not run into the same limit.
                 self.shared.pause.begin(wait);
                 let in_time = begun.elapsed() + wait <= self.shared.config.max_rate_limited
+                    // A short `max_rate_limited` still leaves the usual number of attempts.
                     || refusals < self.shared.config.max_attempts;
                 if !(harmless && in_time && wait <= LONGEST_ASKED) {
                     return Err(error);
@@ -343,6 +348,7 @@ impl Client {
                     operation = call.operation,
                     refusals,
                     ?wait,
+                    // The next attempt waits for the shared pause, so there is no sleep here.
                     "rate limited; all requests wait"
                 );
                 continue;
@@ -377,6 +383,7 @@ impl Client {
             Repeat::Never => LONGEST_BEFORE_ONE_POST,
         };
         self.shared.pause.over(longest).await.map_err(paused)?;
+        // Counted before it is sent: a request without a response counts toward the account's limit as well.
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         let mut request = self
             .shared
@@ -405,6 +412,7 @@ impl Client {
         let mut url = response.url().clone();
         url.set_query(None);
         let retry_after = http_edge::retry_after(response.headers());
+        // Before the body is read, because a broken body says nothing about the clock or the rate limit.
         if let Some(time) = http_edge::server_time(response.headers()) {
             self.shared.server_time.store(time.as_second(), Ordering::Relaxed);
         }
@@ -441,6 +449,7 @@ impl Client {
     /// anyone else, not even in an error.
     pub(crate) async fn fetch_file(&self, url: Url) -> Result<Vec<u8>, ErrorKind> {
         let may_be_fetched =
+            // Only a simulated service, which is on loopback itself, sends plain http URLs.
             url.scheme() == "https" || (url.scheme() == "http" && self.shared.config.is_loopback());
         if !may_be_fetched {
             let text = "the service sent an unencrypted download URL, which was rejected".to_owned();
@@ -452,6 +461,8 @@ impl Client {
         let body = self.read_body(response).await?;
         match status {
             200 => Ok(body),
+            // Object stores disagree on the status for an expired URL: S3 sends 403, Google Cloud Storage
+            // 400.
             400 | 401 | 403 | 404 | 410 => Err(ErrorKind::Contradiction(format!(
                 "the download was refused with {status}: download URLs are valid for a short time only. Run the command again"
             ))),
@@ -476,6 +487,7 @@ impl Client {
 
     fn no_answer(&self, error: reqwest::Error) -> ErrorKind {
         let (host, source) = (self.shared.host.clone(), error.without_url());
+        // Without a connection nothing was sent, so that even a write can be repeated.
         if source.is_connect() {
             ErrorKind::Connect { host, source }
         } else {
@@ -486,6 +498,7 @@ impl Client {
     async fn wait_for_a_turn(&self) {
         while let Err(not_until) = self.shared.pace.check() {
             let wait = not_until.wait_time_from(DefaultClock::default().now());
+            // The limiter may report a wait of zero, which would turn this loop into a busy one.
             tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
         }
     }
@@ -494,6 +507,7 @@ impl Client {
     fn url(&self, segments: &[&str]) -> Url {
         let mut url = self.shared.config.base_url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
+            // A base URL without a path ends with an empty segment, which would become a double slash.
             path.pop_if_empty().extend(segments);
         }
         url

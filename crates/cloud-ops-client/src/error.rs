@@ -164,6 +164,7 @@ impl GrpcCode {
                 "the key's role does not allow this; if this concerns one namespace, it is new (wait a minute) or the key lacks Namespace Admin on it",
             ),
             Self::NotFound => Some("it does not exist, or the key has no access to it"),
+            // The gateway sends this for a path or version that it does not have.
             Self::Unimplemented => {
                 Some("check that CLOUD_OPS_API_BASE_URL is the address of the Cloud Ops API")
             }
@@ -238,13 +239,16 @@ impl Error {
     fn meaning(&self) -> Meaning {
         match &self.kind {
             ErrorKind::Connect { .. } => Meaning::NotNow,
+            // A proxy may have replaced the service's response to a request that was carried out.
             ErrorKind::Transport { .. } | ErrorKind::Unreadable { .. } => Meaning::OutcomeUnknown,
             ErrorKind::ReadOnly | ErrorKind::Contradiction(_) => Meaning::Permanent,
             ErrorKind::Refused(refusal) => match refusal.code {
                 GrpcCode::ResourceExhausted => Meaning::NotNow,
+                // A 400 can be a conflict too: code 9 is sent while another capacity request is in progress.
                 GrpcCode::AlreadyExists | GrpcCode::Aborted | GrpcCode::FailedPrecondition => {
                     Meaning::Conflict
                 }
+                // A gateway sends these also after it has forwarded the request.
                 GrpcCode::Cancelled
                 | GrpcCode::Unknown
                 | GrpcCode::DeadlineExceeded
@@ -284,6 +288,7 @@ impl Error {
     pub fn is_nothing_to_change(&self) -> bool {
         self.refusal().is_some_and(|refusal| {
             refusal.code == GrpcCode::InvalidArgument
+                // The service has no code of its own for this. Temporal's CLI tools compare the same words.
                 && refusal.message.to_ascii_lowercase().contains("nothing to change")
         })
     }
@@ -293,6 +298,7 @@ impl Error {
     pub fn is_too_many_operations(&self) -> bool {
         self.refusal().is_some_and(|refusal| {
             let message = refusal.message.to_ascii_lowercase();
+            // Neither message is documented, but only that of this limit can be about operations.
             refusal.code == GrpcCode::ResourceExhausted && message.contains("operation")
         })
     }
@@ -354,6 +360,7 @@ impl Refusal {
         retry_after: Option<Duration>,
         redirect: Option<&Url>,
     ) -> Self {
+        // The code in the body comes first, because codes 3, 9 and 11 share the status 400.
         let parsed: Option<Body> = serde_json::from_slice(body).ok();
         let code = parsed
             .as_ref()
@@ -411,6 +418,7 @@ fn beginning(body: &[u8], longest: usize) -> String {
     if body.starts_with(&[0x1f, 0x8b]) {
         return "(gzip-compressed data without a `Content-Encoding` header)".to_owned();
     }
+    // A character has up to four bytes.
     let text = String::from_utf8_lossy(&body[..body.len().min(4 * longest)]);
     match printable(text.trim_start_matches('\u{feff}'), longest) {
         nothing if nothing.is_empty() => "(nothing)".to_owned(),

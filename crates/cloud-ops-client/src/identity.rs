@@ -165,6 +165,7 @@ impl From<CurrentIdentity> for Identity {
             .into_iter()
             .map(|(namespace, access)| (namespace, access.permission))
             .collect();
+        // A service account that is limited to one namespace has its permission here and not in `access`.
         if let Some(scoped) = spec
             .namespace_scoped_access
             .filter(|scoped| !scoped.namespace.is_empty())
@@ -172,6 +173,7 @@ impl From<CurrentIdentity> for Identity {
             namespace_permissions.insert(scoped.namespace, scoped.access.permission);
         }
         Self {
+            // Users have an email address only.
             name: if spec.name.is_empty() {
                 spec.email
             } else {

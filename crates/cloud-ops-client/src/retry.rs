@@ -13,6 +13,7 @@ pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(30);
 /// minimum, so that clients that fail together do not retry together.
 pub(crate) fn backoff(failed_attempts: u32) -> Duration {
     let ceiling = FIRST
+        // 250 ms shifted by 10 is far above the longest wait; a larger shift could overflow.
         .saturating_mul(1 << failed_attempts.saturating_sub(1).min(10))
         .min(LONGEST);
     ceiling.mul_f64(fastrand::f64().mul_add(0.8, 0.2))

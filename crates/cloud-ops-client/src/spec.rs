@@ -18,6 +18,7 @@ use crate::capacity::{CapacityMode, CapacitySpec};
 /// The spec of a namespace, as received.
 #[derive(Debug, Clone, Default)]
 pub struct Spec {
+    // A list and not a map, because the order must be kept. Raw text, because parsing would change numbers.
     fields: Vec<(String, Box<RawValue>)>,
 }
 
@@ -129,6 +130,8 @@ impl Spec {
                     Meaning::Value(value) => value.to_string(),
                     Meaning::Text(text) => text.to_owned(),
                 };
+                // 64 bits are enough, because digests detect edits and not forgeries. They are in the history
+                // of each change.
                 let digest = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes());
                 Some((name.to_owned(), digest.simple().to_string()[..16].to_owned()))
             })
@@ -221,6 +224,7 @@ fn without_defaults(value: Value) -> Option<Value> {
         Value::Array(items) => {
             let items: Vec<Value> = items
                 .into_iter()
+                // An item that was dropped would move the ones after it, and their order has a meaning.
                 .map(|item| without_defaults(item).unwrap_or(Value::Null))
                 .collect();
             (!items.is_empty()).then_some(Value::Array(items))
@@ -252,6 +256,7 @@ fn number_meaning(number: &serde_json::Number) -> Option<serde_json::Number> {
 
 fn whole(number: serde_json::Number) -> serde_json::Number {
     let float = number.as_f64().unwrap_or_default();
+    // Above 2^53 (9.007e15), not every whole number is a double.
     if float.fract().abs() > 0.0 || float.abs() > 9e15 {
         return number;
     }
@@ -295,6 +300,8 @@ impl<'de> Deserialize<'de> for Spec {
                             || (CAPACITY_FIELD.contains(&known) && CAPACITY_FIELD.contains(&name.as_str()))
                     };
                     if fields.iter().any(|(known, _)| twice(known)) {
+                        // Which of the two the service applies is unknown, so replacing one of them could
+                        // change nothing.
                         return Err(A::Error::custom(format!("the spec contains `{name}` twice")));
                     }
                     fields.push((name, value));

@@ -54,6 +54,7 @@ pub(crate) fn doubles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
 /// Deserializes a duration such as `10s` or `0.5s`. Absent, null, zero and invalid values are `None`.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
+    // Invalid text is not an error: the duration is only a hint when to poll.
     let seconds = text.and_then(|text| {
         text.strip_suffix('s')
             .and_then(|number| number.parse::<f64>().ok())

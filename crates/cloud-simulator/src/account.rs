@@ -93,6 +93,7 @@ impl NamespaceSetup {
     }
 
     pub(crate) fn ratio(&self, kind: usize) -> f64 {
+        // Limits are divided by it.
         [1.0, self.per_action.0, self.per_action.1][kind].max(1e-9)
     }
 
@@ -134,9 +135,11 @@ impl Account {
         let steady = |name: &str, rate: f64| NamespaceSetup::new(name, Load::Steady(rate));
         let mut ledger = steady("ledger-eu", 40.0);
         ledger.second_replica = Some("REPLICA_STATE_ADDING");
+        // 7 is not on the ladder, which clients must handle.
         let mut batch = steady("batch-legacy", 0.001).with_trus(7);
         batch.support_actions_limit = Some(3_000.0);
         let mut media = steady("media-transcode", 2_150.0).with_trus(4);
+        // After a quiet week, on-demand would allow only 600 actions/s, less than a third of the load.
         media.usual = Some(300.0);
         Self::new(
             "a1b2c",
@@ -173,6 +176,8 @@ impl Account {
         let namespaces = (0..namespaces)
             .map(|number| {
                 let draw = |salt: u64| unit(seed ^ (number as u64) << 8 ^ salt);
+                // Accumulated instead of drawn, so that the share is exact and spread evenly. The tolerance
+                // below is for sums such as ten times 0.1.
                 wanting += share_wanting_change.clamp(0.0, 1.0);
                 let name = format!("{}-{number:05}", TEAMS[number % TEAMS.len()]);
                 if wanting >= 1.0 - 1e-9 {
@@ -224,11 +229,13 @@ pub(crate) fn spec_of(setup: &NamespaceSetup) -> Value {
         "codecServer": { "endpoint": "https://codec.example.com", "passAccessToken": true },
         "lifecycle": { "enableDeleteProtection": true },
         "highAvailability": { "disableManagedFailover": false },
+        // Not sorted, because the service returns these in changing order.
         "connectivityRuleIds": ["rule-b", "rule-a"],
         "fairness": { "taskQueueFairnessEnabled": false },
         // Newer than the API version that clients were written for.
         "description": "simulated",
     });
+    // The service leaves the field out until a capacity was requested.
     if setup.trus > 0 {
         spec["capacitySpec"] = json!({ "provisioned": { "value": setup.trus } });
     }

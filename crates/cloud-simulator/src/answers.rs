@@ -99,6 +99,7 @@ pub(crate) fn operation(operation: &Operation, now: Timestamp, check_duration: &
         .started
         .saturating_add(operation.ends.duration_since(operation.started) / 2);
     let state = match (operation.ended, operation.fault) {
+        // Half of the time each, so that clients meet both states.
         (false, _) if half.is_ok_and(|half| now < half) => "STATE_PENDING",
         (false, _) => "STATE_IN_PROGRESS",
         (true, OperationFault::None | OperationFault::Stuck) => "STATE_FULFILLED",

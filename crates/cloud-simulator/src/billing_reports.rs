@@ -161,6 +161,7 @@ impl Cloud {
         let index = self.billing_reports.iter().position(|it| it.id == id);
         let index = index.ok_or_else(|| Refusal::new(404, 5, format!("billing report {id} not found")))?;
         let is_ready = now >= self.billing_reports[index].ready && fault != BillingFault::NeverReady;
+        // Kept, because a report does not change after it was generated.
         if is_ready && self.billing_reports[index].file.is_none() {
             let file = file(self, &self.billing_reports[index]);
             self.billing_reports[index].file = Some(file);
@@ -213,6 +214,7 @@ fn file(cloud: &Cloud, report: &BillingReport) -> String {
     let fault = cloud.faults.billing;
     let mut columns = HEADER.map(str::to_owned);
     if fault == BillingFault::OtherColumns {
+        // The place of `ContractedCost`.
         "BilledCost".clone_into(&mut columns[10]);
     }
     let mut text = columns.join(",");
@@ -229,6 +231,8 @@ fn file(cloud: &Cloud, report: &BillingReport) -> String {
             let start = Timestamp::from_second(hour * 3_600).unwrap_or_default();
             let end = Timestamp::from_second((hour + 1) * 3_600).unwrap_or_default();
             let billed = bill.actions().max(bill.minimum());
+            // Only hours that ended a day before the report was ready, so that the first read can happen at
+            // any time.
             if start < report.start || end > report.end || end > known || billed == 0 {
                 continue;
             }

@@ -246,9 +246,12 @@ impl Cloud {
             return;
         }
         operation.applied = true;
+        // Not `now`: the change belongs to the hour in which it happened, even if it is noticed later.
         let at = operation.takes_effect;
         let namespace = &mut self.namespaces[operation.namespace];
         namespace.touch_bill(at);
+        // Both sizes are recorded, because an hour is billed at its highest size, however short it was in
+        // effect.
         let from = std::mem::replace(&mut namespace.trus, wanted);
         namespace.ever_set = true;
         namespace.touch_bill(at);
@@ -294,6 +297,7 @@ impl Cloud {
     pub(crate) fn visible(&self, id: &str, now: Timestamp) -> Result<usize, Refusal> {
         let missing = || Refusal::new(404, 5, format!("namespace {id} not found"));
         let number = *self.by_id.get(id).ok_or_else(missing)?;
+        // The service does not reveal whether a namespace that the key cannot see exists.
         if self.namespaces[number].setup.access == Access::None {
             return Err(missing());
         }
@@ -364,6 +368,7 @@ impl Cloud {
         let real = if speed > 0.0 {
             self.options.check_duration.as_secs_f64() / speed
         } else {
+            // Only `advance` moves this clock, but clients still wait in real time.
             0.05
         };
         format!("{:.3}s", real.max(0.02))
@@ -377,6 +382,7 @@ impl Cloud {
             return Err(Refusal::new(403, 7, "permission denied: cloud.namespace.update"));
         }
         // The same id always means the same operation.
+        // Before the version is checked: a retry has the version of the first attempt, which is stale by now.
         if let Some(known) = self.operations.get(&update.operation_id) {
             if known.namespace != number {
                 return Err(Refusal::new(409, 6, "the async operation id is taken"));
@@ -421,6 +427,8 @@ impl Cloud {
             return Err(invalid(format!("search attribute {name} cannot be deleted")));
         }
         let wanted = wanted_trus(&update.spec).map_err(|message| invalid(message.to_owned()))?;
+        // An absent `capacitySpec` and an explicit on-demand one are different requests for the same
+        // capacity.
         let present_wish = wanted_trus(&namespace.spec).ok().flatten();
         if update.spec == namespace.spec || (wanted.unwrap_or(0) == namespace.trus && present_wish == wanted)
         {
@@ -506,6 +514,7 @@ impl Cloud {
         };
         let namespace = &mut self.namespaces[number];
         namespace.spec["capacitySpec"] = answers::capacity_spec(trus);
+        // Other tools send random UUIDs.
         let operation = format!("{:08x}-0000-4000-8000-000000000000", self.random.u32(..));
         namespace.request = Some(Request {
             state: RequestState::Completed,

@@ -139,6 +139,8 @@ pub(crate) enum RequestFault {
 
 impl Faults {
     pub(crate) fn draw(&self, random: &mut fastrand::Rng) -> RequestFault {
+        // One number for each request, so that the faults of a seed do not depend on which kinds are switched
+        // on.
         let mut left = random.f64();
         for (share, fault) in [
             (self.too_many_requests, RequestFault::TooManyRequests),

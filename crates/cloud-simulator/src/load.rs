@@ -91,6 +91,8 @@ pub(crate) struct Demand {
 impl Load {
     /// Returns the work of a minute (since 1970). `since` counts minutes from the start of the simulation.
     pub(crate) fn at(&self, minute: i64, since: i64, seed: u64) -> Demand {
+        // The constant is the golden ratio in 64 bits. It spreads consecutive minutes over the whole range of
+        // seeds.
         let noise =
             1.0 + (unit(seed ^ minute.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15)) - 0.5) / 10.0;
         let steady = |rate: f64| Demand {

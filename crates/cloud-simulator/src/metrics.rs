@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::account::Access;
 use crate::clock::{minute_of, start_of};
 use crate::cloud::Cloud;
 use crate::faults::{Faults, MetricsFault};
@@ -90,6 +89,8 @@ const FAMILIES: &[Family] = &[
         name: "total_action_throttled_count",
         help: "Actions per second refused because of the limit.",
         write: |to, _, minute| {
+            // The endpoint reports a rate only if there was any. Readers must not take the absence for an
+            // error.
             if minute.throttled[0] > 0.0 {
                 to.sample("", minute.throttled[0]);
             }
@@ -192,12 +193,14 @@ const FAMILIES: &[Family] = &[
 /// Writes foreground and background series of the active replica and of a standby replica.
 fn total_actions(to: &mut Writer, namespace: &Namespace, minute: &Minute) {
     let actions = minute.served[0];
+    // An idle minute of the live endpoint had limits and operations, but no actions.
     if actions > 0.0 {
         to.sample(",is_background=\"false\",namespace_mode=\"active\"", actions);
         if namespace.setup.second_replica.is_some() {
             to.sample(",is_background=\"false\",namespace_mode=\"standby\"", actions);
         }
     }
+    // Readers must not count this series: background work does not count toward the limit.
     if actions > 20.0 {
         to.sample(",is_background=\"true\",namespace_mode=\"active\"", 0.25);
     }
@@ -374,11 +377,12 @@ pub(crate) fn document_of(cloud: &Cloud, shown: i64, filter: &Filter) -> Documen
 }
 
 fn is_chosen(namespace: &Namespace, filter: &Filter) -> bool {
-    let _: Access = namespace.setup.access; // The metrics key sees every namespace, even those that the operations key does not.
+    // Regardless of `access`: the metrics key sees every namespace of the account.
     filter.namespaces.is_empty()
         || filter
             .namespaces
             .iter()
+            // Whether the endpoint compares names or full ids is not documented, so both match.
             .any(|pattern| matches(pattern, &namespace.setup.name) || matches(pattern, &namespace.id))
 }
 

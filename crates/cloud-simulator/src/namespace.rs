@@ -129,6 +129,7 @@ impl Namespace {
             let lived: f64 = self.week.iter().map(|rate| f64::from(*rate)).sum();
             (lived + usual * before as f64) / minutes.max(1) as f64
         };
+        // The percentile can only lower the result, so it is not needed if the mean alone is below the floor.
         let is_more_than_the_floor = (0..KINDS).any(|kind| 4.0 * mean * self.setup.ratio(kind) > FLOOR[kind]);
         let actions = if is_more_than_the_floor {
             let lived = self.week.iter().map(|rate| f64::from(*rate));
@@ -159,6 +160,7 @@ impl Namespace {
             self.renew_envelopes();
         }
         let (limits, envelopes) = (self.limits(), self.envelopes);
+        // The limit that allows the fewest actions throttles. The other two are not reached then.
         let binding = (0..KINDS)
             .min_by(|one, other| {
                 let actions = |kind: usize| limits[kind] / self.setup.ratio(kind);
@@ -240,6 +242,7 @@ impl Namespace {
 
     /// Records that the current capacity was in effect during an hour.
     pub(crate) fn touch_bill(&mut self, time: Timestamp) {
+        // Also for an hour without a complete minute at this size.
         let bill = self.bills.entry(time.as_second().div_euclid(3_600)).or_default();
         bill.highest_trus = bill.highest_trus.max(self.trus);
     }

@@ -122,6 +122,7 @@ pub(crate) fn series(
     };
     let (start, end) = (time("start", start)?, time("end", end)?);
     let end = end.unwrap_or_else(|| now.as_millisecond());
+    // Half, so that the difference of both times cannot overflow.
     let start = start.unwrap_or(i64::MIN / 2);
     if end < start {
         return Err(BadData::EndBeforeStart);
@@ -133,6 +134,8 @@ pub(crate) fn series(
     for text in selectors {
         let refused = || BadData::Selector((*text).to_owned());
         let selector =
+            // One millisecond more, because ranges of queries exclude their beginning and this API includes
+            // it.
             Selector::parse_over(text, end.saturating_sub(start).saturating_add(1)).ok_or_else(refused)?;
         for (mut labels, _) in selector.read(cloud, now, end) {
             labels.insert("__name__".to_owned(), json!(selector.family));
@@ -232,6 +235,7 @@ impl Selector {
         for minute in oldest.unwrap_or(newest)..=newest {
             let time = start_of(minute).as_millisecond() + late(cloud);
             // A query may reach into the future, but samples that were not scraped yet are not stored.
+            // The beginning is excluded, as in Prometheus 3.
             if time > at.min(now.as_millisecond()) || time <= at.saturating_sub(self.range) {
                 continue;
             }
@@ -252,6 +256,7 @@ impl Selector {
 
     fn matches(&self, labels: &Map<String, Value>) -> bool {
         self.matchers.iter().all(|(name, values)| {
+            // In Prometheus, an absent label equals an empty one.
             let value = labels.get(name).and_then(Value::as_str).unwrap_or_default();
             values.iter().any(|it| it == value)
         })

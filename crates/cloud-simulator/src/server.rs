@@ -90,6 +90,7 @@ fn with_key(
     } else {
         draw(&mut cloud)
     };
+    // Before the key is checked, like a gateway in front of the service.
     if let Some(response) = before(fault, now, &cloud) {
         return response;
     }
@@ -113,6 +114,7 @@ fn with_key(
         }
         Some(_) => answer(&mut cloud),
     };
+    // The change has been made: the client has to find out by reading.
     if fault == RequestFault::DroppedAfter || cloud.faults.lost_answers_of.as_deref() == Some(route) {
         return dropped();
     }
@@ -253,6 +255,7 @@ async fn billing_file(
     let mut cloud = shared.cloud();
     let now = cloud.now();
     let file = if headers.contains_key(header::AUTHORIZATION) {
+        // S3 rejects a signed URL together with an `Authorization` header.
         Err("InvalidArgument: Only one auth mechanism allowed")
     } else {
         cloud.billing_file(&id, &name)
@@ -302,6 +305,7 @@ fn update_of(body: &[u8]) -> Result<Update, Refusal> {
         resource_version: String,
         #[serde(default, alias = "async_operation_id")]
         async_operation_id: String,
+        // The gateway also accepts the path parameter in the body.
         #[serde(default, rename = "namespace")]
         _namespace: Option<String>,
     }
@@ -342,8 +346,10 @@ async fn scrape(State(shared): State<Shared>, headers: HeaderMap, RawQuery(query
         return text(StatusCode::UNAUTHORIZED, "Jwt is missing");
     }
     let Some(filter) = filter(query.as_deref().unwrap_or_default()) else {
+        // As reported for the live endpoint: an invented parameter gets a text that is not metrics.
         return text(StatusCode::OK, "unsupported query parameter");
     };
+    // After the key is checked: a request without a key belongs to no account.
     if let Some(wait) = over_budget(&mut cloud, now) {
         let mut response = respond(
             StatusCode::TOO_MANY_REQUESTS,
@@ -418,6 +424,7 @@ fn over_budget(cloud: &mut Cloud, now: Timestamp) -> Option<i64> {
         return None;
     }
     let oldest = cloud.scrapes.first().copied().unwrap_or(now);
+    // Rounded up, so that a client that waits exactly this long is not rejected again.
     Some((hour - now.duration_since(oldest)).as_secs() + 1)
 }
 

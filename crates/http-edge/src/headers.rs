@@ -16,6 +16,7 @@ pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         return Some(Duration::from_secs(seconds.min(LONGEST)));
     }
     let at = date(headers, &RETRY_AFTER)?;
+    // Relative to the service's time, so that a wrong local clock does not matter. A past date is not a wait.
     Duration::try_from(at.duration_since(server_time(headers)?)).ok()
 }
 
@@ -26,6 +27,7 @@ pub fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
 
 fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
     let text = headers.get(name)?.to_str().ok()?;
+    // HTTP dates are RFC 2822 dates in GMT.
     jiff::fmt::rfc2822::DateTimeParser::new()
         .parse_timestamp(text.trim())
         .ok()

@@ -23,6 +23,7 @@ impl SharedPause {
     /// kept.
     pub fn begin(&self, wait: Duration) {
         let end = Instant::now() + wait.min(LONGEST);
+        // A panic cannot leave an `Option` half-written, so a poisoned lock still has a valid value.
         let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         if until.is_none_or(|until| until < end) {
             *until = Some(end);

@@ -145,9 +145,11 @@ pub fn plain(bytes: &[u8]) -> Result<String, PemProblem> {
         return Err(PemProblem::NotPem);
     }
     let text = text
+        // The longer escape first: the shorter one is a part of it.
         .replace("\\r\\n", "\n")
         .replace("\\n", "\n")
         .replace("\r\n", "\n");
+    // YAML and shell scripts indent pasted lines, and the PEM parser accepts no indentation.
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     Ok(lines.join("\n") + "\n")
 }
@@ -164,6 +166,7 @@ fn missing(text: &str, key_is_expected: bool) -> PemProblem {
     match (key_is_expected, holds_key, holds("CERTIFICATE-----")) {
         (false, true, _) => PemProblem::KeyInstead,
         (true, _, true) => PemProblem::CertificateInstead,
+        // `plain` has found a BEGIN. Without an END, the text was cut off.
         _ if text.contains("-----END") => PemProblem::NotPem,
         _ => PemProblem::Damaged,
     }

@@ -70,10 +70,12 @@ pub fn without_quotes(text: &str) -> &str {
 /// allowed in a header.
 pub fn bearer(key: &SecretString) -> Option<HeaderValue> {
     let text = key.expose_secret();
+    // Stricter than HTTP, which allows spaces and tabs: in a key they are left over from copying it.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
     let mut value = HeaderValue::from_str(&format!("Bearer {text}")).ok()?;
+    // Keeps the key out of debug output and out of the header compression of HTTP/2.
     value.set_sensitive(true);
     Some(value)
 }

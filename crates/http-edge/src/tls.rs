@@ -33,6 +33,7 @@ pub fn client_config(extra: &[CertificateDer<'static>]) -> Result<ClientConfig, 
         .expect("the provider has cipher suites, and key exchange for them")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    // reqwest uses prepared TLS settings unchanged, and without ALPN every connection would be HTTP/1.1.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -82,6 +83,7 @@ pub fn verifier(
 /// or ring. Installs nothing.
 pub fn provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default()
+        // The TLS settings cannot be built with a provider that lacks them.
         .filter(|provider| !provider.cipher_suites.is_empty() && !provider.kx_groups.is_empty())
         .map_or_else(|| Arc::new(rustls::crypto::ring::default_provider()), Arc::clone)
 }
@@ -109,6 +111,7 @@ fn system_roots() -> &'static RootCertStore {
 /// Returns a store with these certificates, or with the built-in ones if none can be used.
 fn roots_of(certificates: Vec<CertificateDer<'static>>) -> (RootCertStore, bool) {
     let mut roots = RootCertStore::empty();
+    // System stores contain certificates that rustls rejects. They are skipped, and the others are used.
     roots.add_parsable_certificates(certificates);
     let is_built_in = roots.is_empty();
     if is_built_in {

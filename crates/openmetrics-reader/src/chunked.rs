@@ -100,6 +100,7 @@ impl ChunkedReader {
         }
         while let Some(end) = scan::line_feed(chunk) {
             let line = &chunk[..end];
+            // Not used for the line that spans two chunks, because there is at most one of it in a chunk.
             if let Some(sample) = self.engine.repeated_line(line) {
                 on_event(Event::Sample(sample));
             } else if let Some(event) = self.engine.line(line, EndedBy::LineFeed)? {
@@ -112,6 +113,7 @@ impl ChunkedReader {
 
     /// Keeps the beginning of a line, unless it already exceeds the maximum line length.
     fn buffer(&mut self, start_of_line: &[u8]) -> Result<(), Error> {
+        // One byte more than a line may have, which is enough to know that it is too long.
         let room = (self.engine.max_line_bytes() - self.unfinished.len()).saturating_add(1);
         let kept = &start_of_line[..start_of_line.len().min(room)];
         self.unfinished.extend_from_slice(kept);

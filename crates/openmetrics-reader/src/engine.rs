@@ -89,6 +89,7 @@ impl Engine {
             Ok(event) => event,
             Err(problem) => return self.unreadable(line, &problem, ended_by),
         };
+        // Even if the line can be parsed: a timestamp or value that lost its last digits is still a number.
         if ended_by == EndedBy::Document && !matches!(event, Some(Event::End)) {
             return Err(self.error(ErrorKind::CutLastLine, line.len(), line));
         }
@@ -114,6 +115,8 @@ impl Engine {
         if self.summary.end_marker_seen {
             return Ok(());
         }
+        // An answer without a single metric is an error in both modes: taken as data, it would mean that all
+        // series are absent.
         let kind = match self.options.mode {
             _ if !self.anything_understood && self.summary.skipped_lines > 0 => ErrorKind::NothingReadable,
             _ if !self.anything_understood => ErrorKind::EmptyDocument,
@@ -137,6 +140,7 @@ impl Engine {
     fn check_limits(&mut self, line: &[u8], ended_by: EndedBy) -> Result<(), Error> {
         let limits = self.options.limits;
         if line.len() > limits.max_line_bytes {
+            // `line` has counted it, and so does `line_too_long`, which `ChunkedReader` calls without `line`.
             self.summary.lines -= 1;
             return Err(self.line_too_long(line));
         }
@@ -207,6 +211,7 @@ impl Engine {
     fn broken(&self, broken: &Broken, line: &[u8]) -> Error {
         let kind = ErrorKind::Rule(broken.rule);
         match &broken.earlier {
+            // The line at fault is not in memory anymore, so the error shows the family.
             Some(earlier) => Error::new(kind, earlier.line, 0, earlier.family.as_bytes(), true),
             None => self.error(kind, 0, line),
         }

@@ -233,6 +233,8 @@ impl Subject {
                     .trim_start()
                     .strip_prefix('"')
             })
+            // The line is damaged, so the closing quote may be missing. The checks below reject what is not a
+            // name.
             .map(|rest| rest.split(['"', ',', '}']).next().unwrap_or_default())
             .filter(|name| {
                 !name.is_empty()
@@ -251,6 +253,7 @@ impl Subject {
 
 /// Returns the part of the line around the column, with ellipses where text was left out.
 fn excerpt(bytes: &[u8], column: usize) -> String {
+    // Near the beginning, the whole beginning is shown, which contains the family.
     let start = if column < EXCERPT_BYTES * 3 / 4 {
         0
     } else {

@@ -48,6 +48,7 @@ pub(crate) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
     while let Some(&byte) = bytes.get(at) {
         let digit = byte.wrapping_sub(b'0');
         if digit < 10 {
+            // It can only overflow after 18 digits, and more than 15 are rejected below.
             mantissa = mantissa.wrapping_mul(10).wrapping_add(i64::from(digit));
         } else if byte == b'.' && point.is_none() {
             point = Some(at);
@@ -65,6 +66,7 @@ pub(crate) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
         clippy::cast_precision_loss,
         reason = "at most 15 digits, which a float holds exactly"
     )]
+    // Both operands are exact, so the result is rounded once, like that of a complete parser.
     let magnitude = mantissa as f64 / POWERS_OF_TEN[decimals];
     Some((
         if bytes.first() == Some(&b'-') {
@@ -116,6 +118,7 @@ fn rare_real(text: &str) -> Option<f64> {
     if !is_sound || !exponent_is_sound {
         return None;
     }
+    // Validated first, because `parse` also accepts `inf` and `nan`, and turns 1e999 into infinity.
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
@@ -189,6 +192,8 @@ impl<'a> Decimal<'a> {
     }
 
     fn magnitude(&self) -> (usize, &str, &str) {
+        // Without leading zeros, the longer integer is the larger one, and texts of the same length compare
+        // like numbers. Fractions without trailing zeros do so at any length.
         (self.integer.len(), self.integer, self.fraction)
     }
 }

@@ -19,6 +19,8 @@ pub(crate) fn word(bytes: &[u8]) -> u64 {
 /// Sets the high bit of zero bytes. Exact up to and including the lowest one.
 #[inline]
 fn zero_bytes(word: u64) -> u64 {
+    // Subtracting 1 sets the high bit of a zero byte by borrowing; `!word` excludes bytes that had it before.
+    // A borrow can mark bytes above a zero byte by mistake.
     word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS
 }
 
@@ -74,6 +76,8 @@ pub(crate) fn closing_quote(bytes: &[u8]) -> Option<usize> {
         if bytes[at] == b'"' {
             return Some(at);
         }
+        // The backslash and the byte that it escapes, so that `\"` does not end the text and `\\` escapes
+        // nothing.
         from = at + 2;
     }
 }

@@ -47,6 +47,7 @@ impl Shape {
     /// Remembers a line that begins with a name of this length and has this content between its braces. The
     /// content is not empty and has no quoted name.
     pub(crate) fn remember(&mut self, line: &str, name_bytes: usize, between_braces: &str) {
+        // First, so that a line that cannot be remembered leaves no shape behind.
         self.parts.clear();
         self.words.clear();
         let Some(brace) = scan::find(line.as_bytes(), b'{') else {
@@ -118,6 +119,7 @@ impl Shape {
 #[inline]
 fn begins_with(bytes: &[u8], words: &[Word]) -> bool {
     let (whole, tail) = bytes.as_chunks::<8>();
+    // No early exit: parts are one to a few words long, and a branch for each would cost more.
     let different = whole.iter().zip(words).fold(0, |different, (bytes, word)| {
         different | ((u64::from_le_bytes(*bytes) ^ word.value) & word.mask)
     });

@@ -193,6 +193,7 @@ impl Collector {
                 }
             )
             && let (Some(secret), Some(refused)) = (given, current)
+            // One repetition with the new value; a second rejection goes to the queue, which drops the spans.
             && let Some(renewed) = secret.renew_if(&refused, |text| read_headers(text).is_some())
         {
             return self.attempt(body, Some(&renewed)).await;
@@ -206,6 +207,7 @@ impl Collector {
             kind,
         };
         let transport = |error: reqwest::Error| failed(ErrorKind::Transport(error.without_url()));
+        // `build` and `renew_if` accept only headers that can be read.
         let headers = secret.and_then(read_headers).unwrap_or_default();
         let request = self.http.post(self.config.url.clone()).headers(headers.clone());
         let request = request
@@ -215,6 +217,7 @@ impl Collector {
         let (status, answered) = (response.status(), response.headers().clone());
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(transport)? {
+            // The status is known already, so the rest of an oversized body is not worth an error.
             if answer.len() + chunk.len() > LONGEST_ANSWER {
                 break;
             }
@@ -226,6 +229,7 @@ impl Collector {
                 .ok()
                 .and_then(|answer| answer.partial_success)
                 .unwrap_or_default();
+            // The protocol has a signed number; a negative one rejects nothing.
             let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
             return Ok((rejected, shown(&partial.error_message, &headers)));
         }

@@ -191,6 +191,7 @@ impl OtlpConfigBuilder {
 
 fn traces_url(text: &str, is_base: bool) -> Result<Url, ConfigError> {
     let mut url = Url::parse(text.trim()).map_err(|_| ConfigError::Url)?;
+    // Plain http is allowed to any host: collectors usually run in the same cluster, without TLS.
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(ConfigError::Url);
     }
@@ -209,6 +210,7 @@ fn traces_url(text: &str, is_base: bool) -> Result<Url, ConfigError> {
 
 /// Parses `name=value, name=value`; `None` if one of them is not a valid header.
 pub(crate) fn read_headers(text: &SecretString) -> Option<HeaderMap> {
+    // The format of `OTEL_EXPORTER_OTLP_HEADERS`, so that values of other exporters can be reused.
     let items = text.expose_secret().split(',').map(str::trim);
     let mut headers = HeaderMap::new();
     for item in items.filter(|item| !item.is_empty()) {

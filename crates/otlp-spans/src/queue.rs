@@ -95,6 +95,7 @@ impl Spans {
         let (done, flushed) = oneshot::channel();
         let flush = async {
             if queue.sender.send(Message::Flush(done)).await.is_ok() {
+                // An error means that the task has ended, and nothing is left to wait for.
                 let _ = flushed.await;
             }
         };
@@ -151,6 +152,8 @@ impl Sending {
             tokio::pin!(gathered);
             while batch.is_open() {
                 tokio::select! {
+                    // Messages first: under load, requests are full, and the time limit counts only when the
+                    // queue is empty.
                     biased;
                     message = receiver.recv() => match message {
                         Some(message) => batch.take(message),
@@ -172,6 +175,8 @@ impl Sending {
         let count = spans.len() as u64;
         let why = match self.export(spans).await {
             Ok((rejected, why)) => {
+                // A collector that reports more rejected spans than were sent must not make the counter wrap
+                // around.
                 let rejected = rejected.min(count);
                 self.counters.sent.fetch_add(count - rejected, Ordering::Relaxed);
                 self.counters.dropped.fetch_add(rejected, Ordering::Relaxed);
@@ -184,6 +189,7 @@ impl Sending {
                 Some(format!("{error:#}"))
             }
         };
+        // Includes spans that callers dropped because the queue was full.
         let dropped = self.counters.dropped.load(Ordering::Relaxed);
         let new = dropped - self.seen_dropped;
         self.seen_dropped = dropped;
@@ -206,6 +212,8 @@ impl Sending {
     }
 
     async fn export(&self, spans: Vec<Span>) -> Result<(u64, String), Error> {
+        // While the collector is unreachable, waiting for retries would only let newer spans overflow the
+        // queue.
         let attempts = if self.is_away { 1 } else { ATTEMPTS };
         let mut attempt = 1;
         loop {

@@ -74,6 +74,8 @@ impl Trace {
     }
 
     fn span_id(self, key: &str) -> [u8; 8] {
+        // The lower half begins with the variant bits of the UUID, so that it is never zero, an invalid span
+        // id.
         let (_, half) = Uuid::new_v5(&self.0, key.as_bytes()).as_u64_pair();
         half.to_be_bytes()
     }

@@ -37,6 +37,7 @@ impl LogWriter {
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // Reports success even if the line is dropped: the logger would report an error to the same stream.
         write_error(bytes);
         Ok(bytes.len())
     }

@@ -15,6 +15,7 @@ const IN_ORDER: Duration = Duration::from_millis(100);
 ///
 /// If the text cannot be written, for example to a full disk.
 pub fn write_output(text: &str) -> std::io::Result<()> {
+    // The result is ignored: a stuck error stream must not hold back the output.
     flush_errors(IN_ORDER);
     match write_to(&mut std::io::stdout().lock(), text) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

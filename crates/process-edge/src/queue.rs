@@ -82,8 +82,10 @@ impl Queue {
 
     fn write_all_to(&self, mut stream: impl Write) {
         loop {
+            // The lock is not held while writing: a blocked stream must not block those who add lines.
             let line = self.next();
             write(&mut stream, &line);
+            // Only now, so that `flush` also waits for the line that left the queue but is not written yet.
             self.lock().writing = false;
             self.changed.notify_all();
         }
@@ -98,6 +100,7 @@ impl Queue {
                 waiting.writing = true;
                 return line;
             }
+            // After the lines, so that the message stands where they are missing.
             if waiting.lost > 0 {
                 waiting.writing = true;
                 let lost = std::mem::take(&mut waiting.lost);

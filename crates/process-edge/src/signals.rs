@@ -67,6 +67,8 @@ impl Signals {
             .enable_all()
             .build()?;
         let mut source = {
+            // Tokio registers signal handlers with the current runtime. Before the thread starts, so that no
+            // signal that arrives in the meantime ends the process.
             let _inside = runtime.enter();
             Source::install()?
         };
@@ -131,6 +133,7 @@ struct Source {
 impl Source {
     fn install() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
+        // Installing a handler would undo `nohup`.
         let hangup = if is_hangup_ignored() {
             None
         } else {

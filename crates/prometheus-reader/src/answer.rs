@@ -82,6 +82,7 @@ pub(crate) fn label_sets(body: &[u8]) -> Result<Vec<BTreeMap<String, String>>, s
 fn visit(body: &[u8], sink: &mut dyn Sink) -> Result<Envelope, serde_json::Error> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let envelope = json.deserialize_map(EnvelopeVisitor { sink })?;
+    // A second document after the first one means that a proxy mixed two responses.
     json.end()?;
     Ok(envelope)
 }
@@ -250,6 +251,7 @@ impl<'de> Visitor<'de> for Series<'_> {
                     map.next_value_seed(Labels(self.labels))?;
                     wanted = Some(self.sink.series(self.labels));
                 }
+                // A range selector returns `values`, an aggregation one `value`.
                 "values" | "value" => {
                     let (labels, sink) = (&*self.labels, &mut *self.sink);
                     let mut take = |time, value| match wanted {
@@ -291,6 +293,7 @@ impl<'de> Visitor<'de> for Labels<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some((name, value)) = map.next_entry::<String, String>()? {
+            // The family is known from the query, and servers drop the name in results of functions.
             if name != "__name__" {
                 self.0.push((name, value));
             }

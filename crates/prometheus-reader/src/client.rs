@@ -109,6 +109,7 @@ impl PrometheusClient {
         let form = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(parameters)
             .finish();
+        // POST first: a query with many namespaces can be longer than a request line.
         if !self.get_only.load(Ordering::Relaxed) {
             let post = || {
                 self.http
@@ -125,6 +126,7 @@ impl PrometheusClient {
         let mut url = self.url(&[endpoint]);
         url.set_query(Some(&form));
         let answer = self.repeated(|| self.http.get(url.clone()), requests).await?;
+        // Only after a GET was accepted: if both are rejected, the method is not the reason.
         if !self.get_only.swap(true, Ordering::Relaxed) {
             tracing::debug!(host = self.host, "POST is refused here: queries are sent by GET");
         }
@@ -187,6 +189,7 @@ impl PrometheusClient {
         let headers = response.headers().clone();
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.no_end(error))? {
+            // Before the chunk is added, so that the limit bounds the memory.
             if body.len() + chunk.len() > self.config.largest_answer {
                 return Err(ErrorKind::TooLarge {
                     host: self.host.clone(),
@@ -211,6 +214,8 @@ impl PrometheusClient {
                 Ok(envelope) if envelope.status == "error" => {
                     Err(self.refusal(status, headers, &body, &envelope))
                 }
+                // JSON that was cut off can be complete the next time. Anything other than JSON is from
+                // another service.
                 Err(error) if error.is_eof() && body.first() == Some(&b'{') => Err(ErrorKind::CutShort {
                     host,
                     why: format!("it ends after {} bytes, in the middle", body.len()),
@@ -259,6 +264,7 @@ impl PrometheusClient {
             },
             413 => ErrorKind::TooLarge { host, message },
             504 => ErrorKind::Timeout { host, message },
+            // By type: Prometheus answers a query that timed out with 503, like a server that is down.
             _ if is_api && matches!(envelope.error_type.as_str(), "timeout" | "canceled") => {
                 ErrorKind::Timeout { host, message }
             }
@@ -287,6 +293,7 @@ impl PrometheusClient {
     }
 
     fn no_answer(&self, error: reqwest::Error) -> ErrorKind {
+        // A connection that cannot be made in time is a server that is unreachable, not a slow query.
         if error.is_timeout() && !error.is_connect() {
             return self.out_of_time();
         }
@@ -301,6 +308,7 @@ impl PrometheusClient {
             return self.out_of_time();
         }
         let error = error.without_url();
+        // The HTTP library only says that a body could not be decoded. The innermost cause says why.
         let cause = std::iter::successors(std::error::Error::source(&error), |cause| cause.source()).last();
         ErrorKind::CutShort {
             host: self.host.clone(),
@@ -451,6 +459,7 @@ fn base64(bytes: &[u8]) -> String {
             .take(3)
             .fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
         for place in 0..4 {
+            // 24 bits are four digits of six bits. A group of n bytes fills n + 1 of them.
             text.push(if place <= group.len() {
                 char::from(ALPHABET[bits >> (18 - 6 * place) & 63])
             } else {
@@ -466,6 +475,7 @@ fn base64(bytes: &[u8]) -> String {
 fn is_too_large(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
     let says = |words: &str| error.contains(words);
+    // A parse error quotes the query, which can contain any of these words.
     !says("parse error")
         && [
             "too many samples",

@@ -311,6 +311,7 @@ fn base_url(text: &str, allow_plain_http: bool) -> Result<Url, ConfigError> {
         _ => ConfigError::NotAUrl,
     })?;
     let path = url.path().trim_end_matches('/');
+    // Rejected instead of dropped: the path in front of it may belong to the route as well.
     if path.ends_with("/api/v1") || path.contains("/api/v1/") {
         return Err(ConfigError::Route);
     }
@@ -326,6 +327,7 @@ fn check_auth(auth: &Auth, errors: &mut Vec<ConfigError>) {
             }
         }
         Auth::Basic { user, password } => {
+            // The first colon ends the user, so a user with a colon would be another user.
             if user.is_empty() || user.chars().any(|c| c == ':' || c.is_control()) {
                 errors.push(ConfigError::User);
             }

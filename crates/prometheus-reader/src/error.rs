@@ -149,6 +149,7 @@ fn connection_remedy(source: &reqwest::Error) -> &'static str {
     let mut cause: Option<&dyn std::error::Error> = Some(source);
     while let Some(error) = cause {
         let text = error.to_string();
+        // The HTTP library does not expose the TLS error, so its text is matched.
         if text.contains("certificate") || text.contains("UnknownIssuer") {
             return " with a trusted certificate; set the CA certificate if your own authority signed it";
         }
@@ -173,6 +174,8 @@ impl Error {
     /// Returns whether the same read may succeed if it is repeated soon.
     pub fn is_retryable(&self) -> bool {
         match *self.kind {
+            // Not repeated at once (see `is_passing`), but worth another attempt when the server is less
+            // busy.
             ErrorKind::Timeout { .. } => true,
             ref kind => kind.is_passing(),
         }
@@ -199,6 +202,7 @@ impl ErrorKind {
     pub(crate) fn may_be_the_method(&self) -> bool {
         matches!(
             self,
+            // Some gateways reject a method with 403 instead of 405.
             Self::NotPrometheus { status: 405, .. } | Self::Unauthorized { status: 403, .. }
         )
     }

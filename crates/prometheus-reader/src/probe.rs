@@ -70,6 +70,7 @@ impl PrometheusClient {
             let series = self.first_series(&answer).map_err(failed)?;
             found.push(match series {
                 Some(_) => Presence::Present,
+                // Absent only if the server has looked everywhere: a missing store is not a missing family.
                 None if answer.envelope.is_partial() => Presence::Unknown,
                 None => Presence::Absent,
             });
@@ -118,6 +119,7 @@ impl PrometheusClient {
         const OPERATION: &str = "list series in Prometheus";
         let failed = |kind| Error::new(OPERATION, kind);
         let selector = self.selector(family).map_err(failed)?;
+        // The API includes both ends, and a span excludes its end.
         let (start, end) = (seconds(ceil_ms(span.from)), seconds(ceil_ms(span.to) - 1));
         let parameters = [("match[]", &*selector), ("start", &start), ("end", &end)];
         let answer = self.ask("series", &parameters, &mut 0).await.map_err(failed)?;
@@ -157,6 +159,7 @@ impl PrometheusClient {
         let Some(series) = self.first_series(&answer).map_err(failed)? else {
             return Ok(None);
         };
+        // `range` excludes its end, and a sample at `at` counts.
         let (query, time) = range(&exactly(family, &series.labels), at_ms - LOOK_BACK_MS, at_ms + 1);
         let answer = self.query(&query, &time, &mut 0).await.map_err(failed)?;
         let series = self.first_series(&answer).map_err(failed)?;
@@ -176,6 +179,7 @@ impl PrometheusClient {
             .query("vector(1)", &now, &mut 0)
             .await
             .map_err(|kind| Error::new(OPERATION, kind))?;
+        // A server that answers `success` without a result is not a Prometheus API.
         self.first_series(&answer)
             .map_err(|kind| Error::new(OPERATION, kind))?;
         // Many proxies expose only the query routes.

@@ -183,6 +183,7 @@ impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
         to: i64,
     ) -> Result<(), ErrorKind> {
         let selector = selector(family, namespaces, &self.client.config.extra_labels);
+        // New for each family, because one with many series must not make the requests of others small.
         let mut parts = Parts::new(self.client.config.longest_span, self.client.config.max_attempts);
         let mut start = from;
         while start < to {
@@ -271,6 +272,7 @@ impl Parts {
     }
 
     fn went_well(&mut self) {
+        // Only consecutive timeouts count.
         self.patience = self.most_patience;
         self.quiet += 1;
         if self.quiet >= PARTS_TO_GROW {
@@ -283,6 +285,7 @@ impl Parts {
     fn shrink(&mut self, failure: &ErrorKind, asked: i64) -> bool {
         match failure {
             ErrorKind::TooLarge { .. } => {}
+            // A timeout may also come from a busy server, where smaller parts only take more requests.
             ErrorKind::Timeout { .. } if self.patience > 0 => self.patience -= 1,
             _ => return false,
         }
@@ -313,6 +316,8 @@ impl<F: FnMut(SeriesSample<'_>)> Sink for HandOut<'_, F> {
     }
 
     fn sample(&mut self, labels: &LabelSet, time_ms: i64, value: f64) {
+        // The selector begins a millisecond early (see `range`), and that sample belongs to the previous
+        // part.
         if !(self.from..self.to).contains(&time_ms) {
             return;
         }

@@ -47,6 +47,7 @@ impl Namespaces {
                         .wanted
                         .entry(bare.to_owned())
                         .or_insert_with(|| Some(BTreeSet::new()));
+                    // If the bare name was requested as well, every account is wanted already.
                     if let Some(accounts) = accounts {
                         accounts.insert(account.to_owned());
                     }
@@ -59,6 +60,7 @@ impl Namespaces {
         let mut groups: Vec<Self> = Vec::new();
         let mut length = 0;
         for (bare, accounts) in all.wanted {
+            // And the `|` before it.
             let own = alternatives(&bare, accounts.as_ref()).len() + 1;
             if groups.is_empty() || length + own > LONGEST_MATCHER {
                 groups.push(Self::default());
@@ -102,6 +104,7 @@ impl Namespaces {
 fn alternatives(bare: &str, accounts: Option<&BTreeSet<String>>) -> String {
     let name = escape_regex(bare);
     match accounts {
+        // Regular expressions in selectors are anchored at both ends, and account ids have no dot.
         None => format!(r"{name}|{name}\.[^.]*"),
         Some(accounts) => accounts.iter().fold(name.clone(), |mut text, account| {
             let _ = write!(text, r"|{name}\.{}", escape_regex(account));

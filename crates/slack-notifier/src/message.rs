@@ -78,6 +78,7 @@ impl Message {
         let title = self.headline();
         let mut blocks = vec![json!({
             "type": "header",
+            // Not escaped: a header is plain text, in which Slack interprets nothing but emoji.
             "text": { "type": "plain_text", "text": cut(&title, LONGEST_HEADER), "emoji": true },
         })];
         blocks.extend(
@@ -215,6 +216,7 @@ fn escaped(text: &str, longest: usize) -> String {
             '>' => "&gt;",
             other => other.encode_utf8(&mut buffer),
         };
+        // The limit applies to the text as sent, with its escapes.
         used += piece.chars().count();
         if used + 3 > longest {
             escaped.push_str("...");

@@ -77,6 +77,7 @@ fn checked(webhook_url: &SecretString) -> Result<(String, bool), ConfigError> {
         _ => ConfigError::NotAUrl,
     })?;
     let host = url.host_str().unwrap_or_default().to_owned();
+    // hooks.slack.com, and hooks.slack-gov.com for government workspaces.
     if host.starts_with("hooks.slack")
         && let Some(first) = url.path_segments().and_then(|mut segments| segments.next())
         && let Some(path) = WORKFLOW_PATHS.into_iter().find(|path| *path == first)
@@ -297,6 +298,7 @@ impl Webhook {
         let status = response.status();
         let wait = http_edge::retry_after(response.headers());
         let answer = response.text().await.map_err(no_answer)?;
+        // Slack confirms with `ok`. A proxy's login page has the status 200 as well.
         if status.is_success() && answer.trim() == "ok" {
             return Ok(());
         }
@@ -338,6 +340,7 @@ impl ErrorKind {
     /// Whether the same message may be delivered later.
     fn is_passing(&self) -> bool {
         match self {
+            // A lost response may mean that the message was posted. A duplicate is better than a lost alert.
             Self::Transport(_) => true,
             Self::Refused { status, answer } => match Meaning::of(answer) {
                 Meaning::Final(_) | Meaning::Payload => false,

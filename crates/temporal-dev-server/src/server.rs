@@ -112,6 +112,7 @@ pub async fn start(options: &Options, progress: &(dyn Fn(&str) + Sync)) -> Resul
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        // SIGKILL would end the guardian before it has stopped the server; the closed input ends both.
         .kill_on_drop(false)
         .spawn()
         .map_err(StartError::Spawn)?;
@@ -164,6 +165,7 @@ impl DevServer {
         if let Some(mut leash) = self.leash.take() {
             let _ = leash.shutdown().await;
         }
+        // A server that needs longer still stops, because its guardian waits for it.
         let _ = tokio::time::timeout(Duration::from_secs(10), self.guardian.wait()).await;
         let _ = std::fs::remove_file(&self.log);
     }

@@ -49,10 +49,12 @@ impl Backlog {
             for queue in &queues {
                 for (kind, code) in KINDS {
                     let reading = tokio::time::timeout(TIMEOUT, read(&client.get(), queue, code)).await;
+                    // The lock is taken after the call, so that `/metrics` never waits for the server.
                     let key = (queue.clone(), kind);
                     let mut readings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                     match reading.ok().flatten() {
                         Some(reading) => readings.insert(key, reading),
+                        // An old backlog would look current. Servers without statistics never get a series.
                         None => readings.remove(&key),
                     };
                 }

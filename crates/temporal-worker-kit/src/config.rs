@@ -37,6 +37,8 @@ impl Default for Config {
         Self {
             connection: ConnectionSettings::default(),
             task_queues: Vec::new(),
+            // Loopback, because the routes have no authentication. 9464 is OpenTelemetry's port for
+            // Prometheus.
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             grace: Duration::from_secs(30),
             reload_every: Duration::from_secs(30),
@@ -247,6 +249,7 @@ impl Config {
             }
         };
         set(
+            // The SDK rejects fewer than two, because it polls a sticky queue and the shared one.
             "max_concurrent_workflow_tasks",
             2..=10_000,
             &mut queue.max_concurrent_workflow_tasks,

@@ -156,6 +156,8 @@ impl ConnectError {
     pub(crate) fn of(error: &ClientConnectError, connection: &ConnectionSettings) -> Self {
         let address = connection.address.clone();
         let cause: &(dyn Error + 'static) = match error {
+            // The first call after connecting. No namespace is involved yet, so a refusal concerns the
+            // credential.
             ClientConnectError::SystemInfoCallError(status) => {
                 if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) {
                     return Self::KeyRefused {
@@ -205,6 +207,7 @@ impl ConnectError {
                 })
             }
             TlsFailure::Alert(alert) => {
+                // In TLS 1.2, a server that misses a client certificate sends the general handshake failure.
                 let wants_one = is_about_certificates(*alert) || *alert == AlertDescription::HandshakeFailure;
                 wants_one.then_some(Self::CertificateRequired { address })
             }
@@ -237,6 +240,7 @@ impl TlsFailure {
         match error {
             rustls::Error::InvalidCertificate(error) => Some(Self::Untrusted(error.clone())),
             rustls::Error::AlertReceived(alert) => Some(Self::Alert(*alert)),
+            // The first bytes are not a TLS record: a server without TLS has answered in its own protocol.
             rustls::Error::InvalidMessage(_) => Some(Self::NotTls),
             _ => None,
         }
@@ -252,6 +256,8 @@ fn tls_failure(cause: &(dyn Error + 'static)) -> Option<TlsFailure> {
             .and_then(|inner| inner.downcast_ref::<rustls::Error>());
         TlsFailure::of(inner.or_else(|| error.downcast_ref())?)
     });
+    // A server without TLS may also just close the connection. The TLS library has a text for that and no
+    // type.
     failure.or_else(|| {
         innermost(cause)
             .contains("tls handshake eof")
@@ -283,6 +289,7 @@ fn distrust(error: &CertificateError, connection: &ConnectionSettings) -> String
             .to_owned(),
     };
     match error {
+        // An authority with the same name but another key, as after its renewal, causes a bad signature.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => authority,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
             let name = connection.expected_name();

@@ -61,6 +61,7 @@ impl ConnectionSettings {
             Err(error) => ConnectError::of(&error, self),
         };
         match tls {
+            // Only if the client library could not say more than that the connection failed.
             Some(tls) if error.is_retryable() => {
                 let failure = handshake_failure(&self.address, self.expected_name(), tls.config).await;
                 Err(failure
@@ -107,6 +108,7 @@ impl ConnectionSettings {
     pub(crate) fn expected_name(&self) -> &str {
         let host = || self.address.rsplit_once(':').map_or("", |(host, _)| host);
         let name = self.server_name.as_deref().unwrap_or_else(host);
+        // Addresses write IPv6 in brackets, certificates do not.
         name.trim_matches(['[', ']'])
     }
 
@@ -171,6 +173,7 @@ impl ConnectionSettings {
             return false;
         };
         let is_usable = |key: &SecretString| http_edge::bearer(key).is_some();
+        // The current key is passed as the rejected one, so that the file is read in any case.
         let Some(renewed) = key.renew_if(&key.current(), is_usable) else {
             return false;
         };
@@ -217,6 +220,8 @@ impl ConnectionSettings {
         let builder = ClientConfig::builder_with_provider(http_edge::tls::provider())
             .with_safe_default_protocol_versions()
             .expect("the provider has cipher suites, and key exchange for them")
+            // The verifier is webpki's and checks everything. It is passed in because both kinds of settings
+            // need it.
             .dangerous()
             .with_custom_certificate_verifier(verifier.clone());
         let (mut config, identity) = match &self.credential {
@@ -251,6 +256,7 @@ fn target(scheme: &str, address: &str) -> Result<Url, ConnectError> {
     let invalid = || ConnectError::Address(address.to_owned());
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
     if host.is_empty()
+        // The URL parser would move these into a path or a user without an error.
         || host.contains(['/', '@', '?', '#', ' '])
         || !port.parse::<u16>().is_ok_and(|port| port > 0)
     {

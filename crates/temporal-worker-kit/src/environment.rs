@@ -114,6 +114,7 @@ fn profile(environment: &BTreeMap<String, String>) -> Result<ClientConfigProfile
         .get("TEMPORAL_CONFIG_FILE")
         .map_or("Temporal's configuration file", String::as_str);
     if let Some(file) = environment.get("TEMPORAL_CONFIG_FILE")
+        // The client library treats a missing file like an empty one.
         && !std::path::Path::new(file).is_file()
     {
         let problem =
@@ -146,6 +147,7 @@ fn from_profile(profile: &ClientConfigProfile, layers: &mut Layers) {
     set("namespace", profile.namespace.clone());
     set("api_key", profile.api_key.clone());
     if let Some(tls) = &profile.tls {
+        // In Temporal's file, a `tls` table alone enables TLS.
         set("tls", Some((tls.disabled != Some(true)).to_string()));
         set("client_cert", source(&tls.client_cert));
         set("client_key", source(&tls.client_key));
@@ -163,6 +165,8 @@ fn from_section(
     for key in [
         "address",
         "namespace",
+        // No `api_key`: configuration files are shared and committed, so a key has its own file or a
+        // variable.
         "api_key_file",
         "client_cert",
         "client_key",
@@ -198,6 +202,7 @@ fn from_environment(
             .filter_map(|name| Some((*name, environment.get(*name)?.trim())))
             .filter(|(_, value)| !value.is_empty())
             .collect();
+        // An empty variable counts as unset: containers often pass one on for each optional setting.
         let Some((name, value)) = given.first() else {
             continue;
         };
@@ -242,6 +247,7 @@ fn apply(layers: &mut Layers, document: &mut Document<'_>, settings: &mut Connec
     if let Some((tls, place)) = layers.take("tls") {
         match tls.as_str() {
             "true" | "1" => settings.encrypted = true,
+            // Judged below, when it is known whether a credential is set.
             "false" | "0" => tls_off = Some(place),
             _ => wrong(&place, format!("`tls = {tls}` must be true or false")),
         }

@@ -60,6 +60,7 @@ struct State {
     phase: RwLock<(Phase, Option<SharedClient>)>,
     /// Why the service rejects polls, while it does.
     refused: RwLock<Option<String>>,
+    // An asynchronous lock, because it is held while the server is asked.
     last: Mutex<Option<(Instant, Result<(), NotReady>)>>,
 }
 
@@ -108,6 +109,7 @@ impl Health {
                 Err(NotReady::new(format!("the worker is {}", phase.name()))),
             );
         };
+        // Before the server is asked: a key may describe the namespace and still not poll.
         if let Some(reason) = self.refused() {
             return (phase, Err(NotReady::new(reason)));
         }

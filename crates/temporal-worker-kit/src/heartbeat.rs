@@ -26,6 +26,8 @@ where
     let mut ticks = tokio::time::interval(every);
     loop {
         tokio::select! {
+            // The cancellation first: its details say where another attempt resumes, and a result would be
+            // rejected.
             biased;
             () = context.cancelled() => return Err(ActivityError::cancelled_with_details(progress)),
             result = &mut call => return Ok(result),

@@ -85,6 +85,7 @@ pub(crate) async fn serve(address: SocketAddr, shown: Shown, routes: Router) -> 
 async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
     let (phase, mut answer) = shown.health.check().await;
     for condition in &shown.conditions {
+        // A condition that panics counts as met, because the worker itself still works.
         answer = answer.and_then(|()| contained(|| Some(condition())).unwrap_or(Ok(())));
     }
     let mut body = Map::new();
@@ -119,6 +120,7 @@ async fn metrics(State(shown): State<Shown>) -> impl IntoResponse {
             text.push('\n');
         }
     }
+    // A scrape with some metrics is better than none, so a failure is a comment in the text.
     match tokio::time::timeout(Duration::from_secs(2), sdk_text(shown.sdk_metrics)).await {
         Ok(Ok(sdk)) => text.push_str(&sdk),
         Ok(Err(_)) | Err(_) => text.push_str("# cannot read the SDK's metrics\n"),
@@ -135,6 +137,7 @@ fn contained<T: Default>(call: impl FnOnce() -> T) -> T {
 pub(crate) async fn sdk_text(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream
+        // HTTP/1.0, so that the body is neither chunked nor followed by another response.
         .write_all(b"GET /metrics HTTP/1.0\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .await?;
     let mut answer = String::new();

@@ -175,6 +175,8 @@ impl Kit {
             let options = options(template, &queue, &config.deployment, config.grace);
             queues.push((queue, options));
         }
+        // Before the connection: while the service is unreachable, `/healthz` must answer and `/readyz` say
+        // why not.
         let mut http = None;
         if let Some(address) = config.listen {
             let shown = Shown {
@@ -338,6 +340,7 @@ struct Fleet {
 impl Fleet {
     async fn connect(&self) -> Result<Clients, KitError> {
         let settings = &self.config.connection;
+        // Read before connecting: a change in between is then seen as one and causes another reload.
         let contents = Contents::read(settings)?;
         let mut all = Vec::new();
         while all.len() < settings.connections {
@@ -385,8 +388,12 @@ impl Fleet {
                 never = &mut refusals => match never {},
             };
             match event {
+                // Stop comes first in the select, because a worker that ends after a stop request has not
+                // failed.
                 Event::Stop => break None,
                 Event::Ended(Err(error)) => {
+                    // The SDK gives up some time after the service began to reject polls, and its error does
+                    // not say that.
                     let refused = self.health.refused().map(KitError::Refused);
                     break Some(refused.unwrap_or(error));
                 }
@@ -409,6 +416,8 @@ impl Fleet {
             );
         }
         self.health.enter(Phase::Draining);
+        // Before the workers stop, because they wait for activities, and some never end until they are asked
+        // to.
         for call in self.on_drain.drain(..) {
             call();
         }
@@ -433,6 +442,7 @@ impl Fleet {
     /// connections, and workers start on them before the earlier ones drain.
     async fn reload(&self, clients: &Clients) -> Option<(Generation, Clients)> {
         let settings = &self.config.connection;
+        // A key needs no new connection: the client library sends it with each call.
         settings.renew_key(&clients.all);
         let next = match Contents::read(settings) {
             Ok(next) if next != clients.contents => next,
@@ -465,6 +475,7 @@ impl Fleet {
         let settings = &self.config.connection;
         let mut all = Vec::new();
         while all.len() < settings.connections {
+            // Without retries: the current connections still work, and the next tick tries again.
             all.push(settings.connect_with(self.sdk.meter.clone()).await?);
         }
         Ok(Clients { all, contents })

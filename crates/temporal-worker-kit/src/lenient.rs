@@ -60,6 +60,7 @@ impl<T: DeserializeOwned + Default + 'static> TemporalDeserializable for Lenient
         context: &SerializationContext<'_>,
         payloads: Vec<Payload>,
     ) -> Result<Self, PayloadConversionError> {
+        // Further inputs are ignored: nothing sends them on purpose, and an error would block the run.
         let Some(first) = payloads.into_iter().next() else {
             return Ok(Self::default());
         };

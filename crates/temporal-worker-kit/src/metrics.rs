@@ -44,6 +44,7 @@ pub(crate) struct QueueMetrics {
 impl QueueMetrics {
     pub(crate) fn new(task_queue: &str, queue: &Queue) -> Arc<Self> {
         let counts = |names: &BTreeSet<String>| {
+            // All series are created at the start, so that counting takes no lock.
             let names = names.iter().cloned().chain([OTHER.to_owned()]);
             names.map(|name| (name, Counts::default())).collect()
         };
@@ -161,6 +162,7 @@ impl WorkflowInterceptor for WorkflowCounter {
                 Err(_) => None,
             };
             if let Some(status) = status
+                // A replayed run was counted by the process in which it ended.
                 && !context.is_replaying()
             {
                 drop(Outcome { counts, status });

@@ -79,6 +79,7 @@ impl<'t> Document<'t> {
 
 impl<'t> Section<'t> {
     fn take(&mut self, key: &'static str) -> Given<DeValue<'t>> {
+        // Also if the key is absent: messages about unknown keys list all that can be set.
         self.known.push(key);
         self.entries.remove(key).map(|(line, value)| (value, line))
     }

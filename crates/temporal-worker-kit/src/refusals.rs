@@ -106,11 +106,14 @@ pub(crate) async fn watch(
             .into_iter()
             .partition(RefusedCall::is_poll);
         if let Some(poll) = polls.first() {
+            // Before the error is logged: a key that was rotated in its file is the usual reason, and no
+            // error.
             let is_renewed = settings.renew_key(&in_use.get());
             if polls_refused_at.is_none() && !is_renewed {
                 tracing::error!("{}; retrying for a minute", sentence(&settings, poll));
             }
             polls_refused_at = Some(Instant::now());
+            // Also with a new key, until polls are accepted: whether it works is not known yet.
             health.set_refused(Some(sentence(&settings, poll)));
         } else if polls_refused_at.is_some_and(|at| at.elapsed() > QUIET) {
             tracing::info!("the Temporal service accepts polls again");

@@ -99,6 +99,7 @@ impl Registry {
         std::sync::Arc::clone(&shared).register_all(&mut own);
         let names = names_of(&own);
         let queue = self.queue(task_queue);
+        // Checked here, because the SDK replaces an activity of the same name without an error.
         let duplicates: Vec<String> = names.intersection(&queue.activities).cloned().collect();
         queue.activities.extend(names);
         queue.template.register_activities(Shared(shared));

@@ -25,6 +25,7 @@ pub(crate) async fn handshake_failure(
         let stream = TcpStream::connect(address).await?;
         let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
         let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        // In TLS 1.3, the handshake ends before the server has judged the client's certificate.
         stream.read(&mut [0]).await.map(drop)
     };
     let error = tokio::time::timeout(PATIENCE, attempt).await.ok()?.err()?;

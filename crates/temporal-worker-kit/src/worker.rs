@@ -74,6 +74,7 @@ impl Generation {
             if running == 0 || Instant::now() >= deadline {
                 return running;
             }
+            // A thread cannot be awaited, and joining it would block this task.
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -109,6 +110,7 @@ pub(crate) fn options(
         .workflow_task_slot_supplier(FixedSizeSlotSupplier::new(queue.max_concurrent_workflow_tasks))
         .activity_task_slot_supplier(FixedSizeSlotSupplier::new(queue.max_concurrent_activities))
         .local_activity_task_slot_supplier(FixedSizeSlotSupplier::new(queue.max_concurrent_activities))
+        // The kit registers no Nexus operations.
         .nexus_task_slot_supplier(FixedSizeSlotSupplier::new(1))
         .build();
     options.tuner = tuner.into();

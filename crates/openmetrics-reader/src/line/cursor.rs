@@ -98,6 +98,7 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(super) fn number(&mut self) -> Result<(f64, &'a str)> {
+        // Nearly all numbers are short decimals.
         if let Some(short) = self.short_decimal() {
             return Ok(short);
         }
@@ -131,6 +132,7 @@ impl<'a> Cursor<'a> {
     fn short_decimal(&mut self) -> Option<(f64, &'a str)> {
         let rest = self.rest();
         let (value, length) = number::short_decimal(rest)?;
+        // Otherwise the word goes on, for example with an exponent.
         matches!(rest.get(length), None | Some(b' ' | b'\t')).then(|| (value, self.take(length)))
     }
 

@@ -37,6 +37,7 @@ impl<'a> Cursor<'a> {
                 _ => return self.expected("a comma or a closing brace"),
             }
             self.blanks();
+            // A comma before the closing brace, which the Prometheus text format allows.
             is_closed = self.lenient && self.peek() == Some(b'}');
         }
         braces.text = &self.text[from..self.at];
@@ -55,6 +56,7 @@ impl<'a> Cursor<'a> {
             self.label_name()?
         };
         self.blanks();
+        // A quoted name without a value is the metric's, in the UTF-8 syntax of Prometheus 3.
         if is_quoted && matches!(self.peek(), Some(b',' | b'}')) {
             return match braces.name.replace(name) {
                 None => Ok(()),
@@ -73,6 +75,7 @@ impl<'a> Cursor<'a> {
             ));
         }
         let mark = name_mark(name);
+        // Equal marks can belong to different names, so the names are compared as well.
         if braces.marks & mark != 0 && has_label(&self.text[content_from..from], name) {
             return Err(self.problem(ErrorKind::Syntax("each label name once"), from, from));
         }

@@ -31,6 +31,7 @@ impl<'a> Cursor<'a> {
             (None, None) => "a metric name",
             (None, Some(name)) => return self.rest_of_sample(name, braces.text),
             (Some(name), None) => {
+                // A shape is compared from the first byte of a line, and its quotes must be those of values.
                 if from == 0 && !braces.text.is_empty() && !braces.has_quoted_name {
                     shape.remember(self.text, after_name, braces.text);
                 }
@@ -112,6 +113,7 @@ impl<'a> Cursor<'a> {
         }
         let characters: usize = exemplar
             .labels()
+            // Label names are ASCII in strict mode, so their bytes are characters.
             .map(|label| label.name.raw().len() + label.value.unescaped().chars().count())
             .sum();
         if characters > MAX_EXEMPLAR_CHARACTERS {

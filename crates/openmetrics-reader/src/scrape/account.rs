@@ -98,6 +98,7 @@ impl Scraper {
         let mut read: Vec<Done<'_, T>> = Vec::new();
         let mut waiting: VecDeque<Part<'_>> = plan(query, self.config().points_per_answer).into();
         let mut parts = waiting.len();
+        // In proportion to the plan, because a large account legitimately needs many.
         let most_parts = parts * PARTS_OF_ONE;
         let mut rounds = 0;
         loop {
@@ -131,8 +132,11 @@ impl Scraper {
                 .iter()
                 .filter(|done| shows_minute(&done.part))
                 .filter_map(|done| done.newest);
+            // The newest: while parts are read one after the other, the endpoint moves on to the next minute.
             let minute = shown.max();
             let is_of_minute = |done: &Done<'_, T>| {
+                // A part without samples, as of throttling that did not happen, has no time and fits any
+                // minute.
                 !shows_minute(&done.part) || done.newest.is_none() || done.newest == minute
             };
             if read.iter().all(is_of_minute) {

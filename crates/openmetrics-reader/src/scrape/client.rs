@@ -104,6 +104,7 @@ impl Scraper {
             recent: Mutex::new(VecDeque::new()),
             pause: SharedPause::default(),
             requests: AtomicU64::new(0),
+            // Out of the range of `Timestamp`, so that it means no response yet.
             server_time_ms: AtomicI64::new(i64::MIN),
             ends_with_marker: AtomicBool::new(false),
         }
@@ -165,6 +166,7 @@ impl Scraper {
                 .map_err(|_| Error::new(OPERATION, not_metrics(&url, &headers, &body)))?;
             let count = page.descriptors.len();
             names.extend(page.descriptors.into_iter().map(|descriptor| descriptor.name));
+            // The bound stops at a server that ignores the offset and returns the same page forever.
             if count < PAGE || names.len() > 10_000 {
                 return Ok(names);
             }
@@ -202,6 +204,8 @@ impl Scraper {
                     metrics_seen = true;
                 }
                 Ok(Event::Comment(_)) => {}
+                // Nothing valid before it: this is the page of a proxy or a message about the key, not a
+                // damaged document.
                 Err(_) if !metrics_seen => return Err(foreign()),
                 Err(source) => return Err(ErrorKind::Unreadable { host: host(), source }),
             }
@@ -257,6 +261,7 @@ impl Scraper {
             let asked = kind.retry_after();
             let wait = FIRST_WAIT
                 .saturating_mul(1 << (attempts - 1).min(6))
+                // Spread, so that several workers that were rejected together do not come back together.
                 .mul_f64(0.5 + fastrand::f64() / 2.0);
             let wait = asked.unwrap_or_default().max(wait);
             if matches!(kind, ErrorKind::Refused { status: 429, .. }) {
@@ -285,6 +290,7 @@ impl Scraper {
         pairs: &[(&str, &str)],
         key: &SecretString,
     ) -> Result<Answered, ErrorKind> {
+        // Before each attempt, because failed requests count toward the account's budget as well.
         self.spend()?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         let no_answer = |error: reqwest::Error| ErrorKind::Transport {
@@ -308,6 +314,7 @@ impl Scraper {
             self.server_time_ms
                 .store(time.as_millisecond(), Ordering::Relaxed);
         }
+        // In HTTP/1 without a length or chunks, a broken connection looks like the end of the body.
         let framed = response.version() >= reqwest::Version::HTTP_2
             || headers.contains_key(header::CONTENT_LENGTH)
             || headers.contains_key(header::TRANSFER_ENCODING);
@@ -336,6 +343,7 @@ impl Scraper {
             beginning(&body, MESSAGE)
         };
         let retry_after = retry_after(&headers);
+        // By the endpoint's clock, because messages show the time next to minutes of its metrics.
         let retry_at = retry_after.and_then(|wait| server_time(&headers)?.checked_add(wait).ok());
         Err(ErrorKind::Refused {
             host: self.host.clone(),

@@ -76,6 +76,7 @@ impl Config {
             base_url,
             api_key,
             connect_timeout: Duration::from_secs(10),
+            // The longer of the two timeouts that Temporal documents for scrapers (10 s and 30 s).
             request_timeout: Duration::from_secs(30),
             max_attempts: 4,
             requests_per_hour: 55,

@@ -189,6 +189,7 @@ impl ErrorKind {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Transport { .. } | Self::Cut { .. } => true,
+            // 408 and 499 are canceled requests in the two versions of the gateway. 501 means a wrong path.
             Self::Refused { status, .. } => matches!(status, 408 | 429 | 499 | 500..=599) && *status != 501,
             Self::NotMetrics { .. }
             | Self::Unreadable { .. }

@@ -75,6 +75,8 @@ pub(super) fn plan<'a>(query: &AccountQuery<'a>, points_per_answer: usize) -> Ve
     let mut bins: Vec<(usize, Part<'a>)> = Vec::new();
     let mut cut = Vec::new();
     for (points, family) in weighed {
+        // One family that does not fit is split by namespaces. Otherwise it shares a request with other
+        // families.
         if points > usable {
             let per_group = usable * count / points;
             cut.extend(
@@ -112,8 +114,10 @@ fn of_these<'a>(query: &AccountQuery<'a>, usable: usize) -> Vec<Part<'a>> {
         points_per_namespace: points,
         is_rate: false,
     };
+    // All families go into each request, so that a namespace is read once and for one minute.
     let largest = usable / whole.points_of(1);
     let families: Vec<&str> = query.families.iter().map(|family| family.name).collect();
+    // With a wildcard, because it is not documented whether the endpoint compares names or full ids.
     let patterns = query.namespaces.iter().map(|name| (format!("{name}*"), 1));
     let groups = packed(patterns, largest.max(1));
     groups
@@ -221,6 +225,7 @@ fn prefixes(names: &[&str], prefix: &str, largest: usize) -> Vec<(String, usize)
             return patterns;
         };
         let longer = format!("{prefix}{next}");
+        // Names are sorted, so those with the same prefix are adjacent.
         let end = rest.partition_point(|name| name.starts_with(&longer) || **name < *longer);
         let (matching, others) = rest.split_at(end);
         if matching.len() <= largest {

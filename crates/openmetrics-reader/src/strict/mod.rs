@@ -84,6 +84,7 @@ impl Strict {
         demand(family.kind.is_none(), "a family has one TYPE line")?;
         family.kind = Some(kind);
         family.check_unit()?;
+        // The name itself was claimed when the family was opened.
         for suffix in kind.suffixes().iter().filter(|suffix| !suffix.is_empty()) {
             self.claim(format!("{name}{suffix}").into_boxed_str())?;
         }
@@ -145,6 +146,7 @@ impl Strict {
         let name = sample.name().raw();
         let mut suffix = self.family.as_ref().and_then(|family| family.suffix_of(name));
         if suffix.is_none() {
+            // A sample without metadata is a family of its own, of unknown type.
             self.open(name, Some(Kind::Unknown))?;
             suffix = Some("");
         }

@@ -104,6 +104,7 @@ impl Series {
             }
         }
         let series = if has_several_series(kind) {
+            // No label has an empty name, so the suffix cannot be mistaken for one.
             metric.with(part).with(self.keys.key("", suffix))
         } else {
             metric

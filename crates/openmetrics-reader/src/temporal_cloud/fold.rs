@@ -171,6 +171,7 @@ impl UsageFold {
             self.cells.resize_with(self.names.names.len(), Cell::default);
         }
         let cell = &mut self.cells[number];
+        // Before background work is left out: a namespace that only has background work is idle, not missing.
         cell.is_seen = true;
         if family.part.is_rate() && series.is_background() {
             return;
@@ -235,16 +236,19 @@ impl UsageFold {
         if let Some(number) = self.names.numbers.get(&*id) {
             return Some(*number);
         }
+        // Counting an unlisted namespace would hide that the list is out of date.
         if self.is_closed {
             self.unlisted.insert(series.namespace()?.to_owned());
             return None;
         }
+        // Copies the names only if another fold shares them.
         Some(Arc::make_mut(&mut self.names).add(Arc::from(id)))
     }
 
     /// Returns the newest minute of each namespace.
     pub fn finish(self) -> AccountMinute {
         let mut minutes: Vec<NamespaceMinute> = self.cells.iter().map(start).collect();
+        // In any order: whole millionths add up to the same sum.
         for ((number, family, is_standby, _), newest) in self.rates {
             let minute = &mut minutes[number];
             let usage = minute.of_mut(family.limit);

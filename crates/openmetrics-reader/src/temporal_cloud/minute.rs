@@ -18,6 +18,7 @@ pub struct Rate {
 impl Rate {
     /// Returns a reported rate, rounded to a millionth; `None` if it is `NaN`, infinite, negative or above 10^12.
     pub fn from_per_second(reported: f64) -> Option<Self> {
+        // NaN is in no range.
         if !(0.0..=LARGEST).contains(&reported) {
             return None;
         }

@@ -56,6 +56,8 @@ impl<'a> Series<'a> {
                     NAMESPACE_MODE => self.is_standby = is_standby(&value),
                     _ => {}
                 }
+                // With fixed keys, because folds that were made separately are merged. Summed, so that the
+                // order of labels does not matter.
                 let mut hasher = DefaultHasher::new();
                 (name, &*value).hash(&mut hasher);
                 self.identity = self.identity.wrapping_add(hasher.finish());
