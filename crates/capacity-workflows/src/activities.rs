@@ -73,6 +73,7 @@ impl CapacityActivities {
             scale_up_only: request.scale_up_only,
             account: request.account,
             ledgers: request.ledgers,
+            // Skips the lookup: that controller joins running changes by their workflow ids.
             knows_running: true,
             ..EvaluateRequest::default()
         };
@@ -188,6 +189,8 @@ impl CapacityActivities {
                 &by,
             );
             if let Err(error) = beating(&context, recorded).await? {
+                // Only a controller of release 0.1.0 sends changes here; those of this release record
+                // themselves.
                 tracing::warn!(%error, "cannot record the changes in the ledger");
             }
         }
@@ -260,6 +263,8 @@ impl CapacityActivities {
         let now = self.autopilot.now();
         let told_before = silence.before.as_deref().and_then(told_at);
         let (severity, title, lines) = match (silence.problem, &told_before) {
+            // Silence was announced within a day: the failure of this tick passes that time on to the next
+            // one.
             (Some(_), Some(told)) if !told.parse().is_ok_and(|told| is_over_a_day(told, now)) => {
                 return Ok(told_before);
             }
@@ -321,6 +326,8 @@ impl CapacityActivities {
         let controller = Controller::new(&self.client.get(), &self.settings.installation);
         let error = match beating(&context, controller.evaluate(&update_id, bound)).await? {
             Ok(report) => return Ok(report),
+            // A refusal is worth another attempt: a closing run, too many updates in flight, or a worker
+            // that starts.
             Err(error @ AskError::Refused(_)) => {
                 return Err(failed(failure::NO_ANSWER, false, error.to_string()));
             }
@@ -380,6 +387,7 @@ impl CapacityActivities {
                     false
                 }
             },
+            // Counts as announced, or every evaluation would log the same problems again.
             Some(_) | None => {
                 tracing::info!(title = message.title, "would notify the channel");
                 true

@@ -35,6 +35,7 @@ impl ControllerState {
         while self.bytes() > MOST_BYTES
             && let Some(report) = self.last.as_mut().filter(|report| !report.decisions.is_empty())
         {
+            // Halved, because every measurement serializes the whole state.
             let keep = report.decisions.len() / 2;
             report.decisions_left_out += report.decisions.len() - keep;
             report.announcements_left_out += report.decisions[keep..].iter().filter(|it| it.announce).count();

@@ -31,6 +31,7 @@ const STEPS: &str = "change-steps-1";
 /// Time after which a change is announced as slow, unless the request sets it.
 const SLOW_AFTER: Duration = Duration::from_mins(15);
 /// Maximum time between the end of the operation and the arrival of the capacity.
+// Temporal aims at two minutes.
 const ARRIVES_WITHIN: Duration = Duration::from_mins(3);
 /// Minimum time between the POST and a reading that counts as a verdict.
 const FIRST_CHECK: Duration = Duration::from_secs(1);
@@ -61,6 +62,8 @@ impl CapacityChange {
     #[run(name = "CapacityChange")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<ChangeReport> {
         let request = context.state(|it| it.request.clone());
+        // A run that failed to decode its input would hold the lock on its namespace until someone
+        // terminates it.
         if let Some(problem) = context.state(|it| it.input_problem.clone()) {
             return Ok(ChangeReport::of(
                 &request,
@@ -147,6 +150,7 @@ impl Change<'_> {
             }
             Ok(answer) => match (answer.state.as_str(), answer.basis.clone()) {
                 ("ready", Some(basis)) => basis,
+                // Without digests: the spec from before that POST is unknown, so there will be no verdict.
                 ("posted", _) => return Posted::Yes,
                 _ => {
                     self.take_end(answer);
@@ -163,6 +167,7 @@ impl Change<'_> {
         };
         let posted = self
             .context
+            // Detached: a cancellation between POST and answer would lose the only proof of what was sent.
             .execute_activity(ChangeActivities::change_post, post, options::POST.detached())
             .await;
         match posted {
@@ -192,6 +197,8 @@ impl Change<'_> {
                 Posted::No
             }
             None => {
+                // Counts as posted, so that the gate and the namespace stay closed until someone knows
+                // more.
                 self.report.posted = true;
                 self.end("unknown", Some(why));
                 Posted::No
@@ -206,6 +213,8 @@ impl Change<'_> {
             .await;
         match self.was_posted().await {
             Some(true) => Posted::Yes,
+            // The service is certain that it does not know the operation, so posting again sends nothing
+            // twice.
             Some(false) => Posted::Again,
             None => {
                 self.report.posted = true;
@@ -236,6 +245,7 @@ impl Change<'_> {
             .await;
         match read {
             Ok(answer) => self.take_end(answer),
+            // "Nothing to change" without a read-back proves nothing, so it does not pass for `already`.
             Err(_) => self.end("stuck", said),
         }
         Posted::No
@@ -271,6 +281,8 @@ impl Change<'_> {
             }
             match answer.state.as_str() {
                 "ended" => return self.take_end(answer),
+                // If the spec does show our capacity, the operation was only forgotten: wait for the
+                // capacity instead.
                 "never_posted" if !answer.shows_posted => {
                     let why = "the service no longer has the operation, and the namespace does not show the new capacity";
                     return self.end("failed", Some(why.to_owned()));
@@ -299,11 +311,15 @@ impl Change<'_> {
                             let why = "the operation had not ended after 24 h";
                             return self.end("unknown", Some(why.to_owned()));
                         }
+                        // The operation has just ended. The next check reads how, and compares the spec a
+                        // last time.
                         delay = Duration::from_millis(250);
                         continue;
                     }
                     let asked = Duration::from_millis(answer.check_after_ms);
                     delay = asked
+                        // The longer it runs, the less the next poll is worth; each one adds events to the
+                        // history.
                         .max(took / 8)
                         .clamp(Duration::from_millis(50), LONGEST_DELAY);
                 }
@@ -410,6 +426,7 @@ impl Change<'_> {
                     .build(),
             )
             .await;
+        // Only the end counts: a controller that misses it finds the change by this flag.
         self.report.signaled = ended && signaled.is_ok();
     }
 
@@ -435,6 +452,8 @@ impl Change<'_> {
     /// separate workflow.
     async fn conclude(&mut self) -> ChangeReport {
         self.tell(true).await;
+        // Nothing happened to the namespace, so nothing is recorded. The controller decides what happens
+        // next.
         if self.report.outcome == "not_started" {
             return self.report.clone();
         }
@@ -444,6 +463,7 @@ impl Change<'_> {
             started_ms: self.started_ms(),
             posted_ms: self.posted.and_then(milliseconds),
         };
+        // A failed activity counts as nothing done; the record repeats both, which the ledger tolerates.
         let concluded: Concluded = self
             .context
             .execute_activity(

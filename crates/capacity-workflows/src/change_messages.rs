@@ -69,6 +69,7 @@ impl ChangeRequest {
     /// If the namespace id is invalid, or nothing would change.
     pub fn order(&self) -> Result<ChangeOrder, InvalidRequest> {
         let namespace: NamespaceId = self.namespace.parse().map_err(InvalidRequest::Namespace)?;
+        // Every field has a default, so an empty input decodes to this.
         if self.from_trus == self.to_trus || self.operation_id.is_empty() {
             return Err(InvalidRequest::NoChange(namespace));
         }

@@ -119,6 +119,7 @@ impl ChangeActivities {
                 "the operation has not ended",
                 Some(self.shared.settings.follow_every),
             )),
+            // The workflow reads the end itself, with the digests that this activity does not have.
             _ => Ok(()),
         }
     }
@@ -179,6 +180,7 @@ impl ChangeActivities {
         let installation = &shared.settings.installation;
         let kinds: Vec<PauseKind> = match (PauseKind::from_word(&order.kind), order.resume) {
             (Some(kind), _) => vec![kind],
+            // Not `spec`: only a person who has checked the spec ends that pause.
             (None, true) => vec![PauseKind::All, PauseKind::ScaleUp, PauseKind::ScaleDown],
             (None, false) => vec![PauseKind::All],
         };
@@ -268,6 +270,7 @@ impl ChangeActivities {
             Reading::Posted => Ok(self.state("posted")),
             Reading::Ended(ending) => Ok(self.ended(ending)),
             Reading::Unreadable { why, retry_after } => Err(again(&why, retry_after)),
+            // A worker that understands it may take the next attempt.
             _ => Err(again("the reading cannot be interpreted by this version", None)),
         }
     }
@@ -292,6 +295,7 @@ impl ChangeActivities {
             Err(posting) => posting,
             Ok(prepared) => {
                 let (shared, client) = (&self.shared, self.shared.client.get());
+                // After the second reading, so that nothing but the POST follows it.
                 let look = last_look(
                     &shared.autopilot,
                     &client,
@@ -405,6 +409,8 @@ impl ChangeActivities {
         let record = tokio::time::timeout(CONCLUDE, record(shared, report));
         let announce = tokio::time::timeout(CONCLUDE, announce(shared, report));
         let (recorded, announced) =
+            // At the same time: each has its own limit, and a channel that hangs must not cost the ledger
+            // its time.
             Box::pin(beating(context, async { tokio::join!(record, announce) })).await?;
         let concluded = Concluded {
             recorded: recorded.unwrap_or(false),

@@ -105,6 +105,8 @@ impl Controller {
                 WorkflowIdConflictPolicy::UseExisting,
             )
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
+            // While the run is closing, the same id would return the same refusal. The id stays derived, so
+            // that a caller that repeats the whole request still joins.
             .update_id(format!("{update_id}{}", "+".repeat(runs)))
             .static_summary("Capacity controller")
             .build();
@@ -146,6 +148,7 @@ impl Controller {
             // A worker that is restarting answers the next query.
             let left = bound.saturating_sub(begun.elapsed()).min(Duration::from_secs(10));
             if let Ok(now) = self.evaluation(report.number, left).await
+                // A controller that no longer has the evaluation answers with an empty report.
                 && now.number == report.number
             {
                 report = now;

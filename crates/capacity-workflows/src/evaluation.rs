@@ -90,6 +90,8 @@ pub(crate) async fn evaluate(
             ));
         })
         .ok();
+    // Without the list a namespace may be scaled down here, but the last look before the POST asks again
+    // and fails closed.
     let records = records.unwrap_or_else(|error| {
         warnings.push(format!(
             "the records of earlier changes cannot be listed: {}",
@@ -100,6 +102,8 @@ pub(crate) async fn evaluate(
 
     let mut restrictions: Vec<Restriction> = pauses.iter().flatten().filter_map(Pause::restriction).collect();
     restrictions.extend(ledgers::restrictions(&observe, &ledgers));
+    // Pauses first: the first restriction that applies gives the reason, and a pause is the one that a
+    // person wants to see.
     restrictions.extend(by_namespace(request, &running.open, &records));
     remember_refusals(worker.autopilot, request);
     let evaluation = match decided(worker, request, restrictions).await {

@@ -52,6 +52,7 @@ pub(crate) async fn last_look(
     request: &ChangeRequest,
     order: &ChangeOrder,
 ) -> Result<Option<NotNow>, LookError> {
+    // Local checks first; the pauses last, as close to the POST as possible.
     if let Some(found) = by_settings(autopilot, settings, request, order) {
         return Ok(Some(found));
     }
@@ -122,6 +123,8 @@ async fn by_ledger(
     let reached = ledger.call_within(BOUND, async |ledger| Ok(ledger.identity().to_owned()));
     if let Err(error) = reached.await {
         let text = format!("the ledger is unavailable ({})", chain(&error));
+        // An outcome instead of an error: the change goes back to the queue instead of blocking its
+        // namespace with retries.
         return Ok(Some(NotNow::new(LEDGER_UNAVAILABLE, text)));
     }
     let open = open_records(client).await?;

@@ -162,6 +162,7 @@ pub struct ObserveRequest {
     /// Whether changes are paused.
     pub paused: bool,
     /// Whether throttling or high usage triggered it, so that it may only scale up.
+    // Release 0.1.0 writes and reads the old name.
     #[serde(rename = "raise_only", alias = "scale_up_only")]
     pub scale_up_only: bool,
     /// Ledgers of workers that evaluated recently, with the time of each evaluation (milliseconds since
@@ -231,6 +232,7 @@ pub struct ControllerState {
     /// Whether an evaluation was requested and not made yet.
     pub pending: bool,
     /// Whether the requested evaluation may only scale up.
+    // The name of release 0.1.0: its states are read here, and these by its workers after a rollback.
     #[serde(rename = "pending_raise_only")]
     pub pending_scale_up_only: bool,
     /// The reason for the pause, if changes are paused.

@@ -93,6 +93,8 @@ pub(crate) fn news(
         );
         more.push(section("Also needs attention", vec![text]));
     }
+    // An evaluation that worked proves that evaluations no longer fail, however little of the rest it
+    // shows.
     let (standing, ended) = found.end(MOST_STANDING, |problem| may_stand && problem != FAILED);
     more.extend(resolved(ended));
     let standing = standing

@@ -111,6 +111,7 @@ pub(crate) fn sampling() -> ActivityOptions {
         // shrink.
         .backoff_coefficient(1.0)
         .build();
+    // The service requires a limit, and the heartbeat is the real one.
     let timeouts = ActivityCloseTimeouts::StartToClose(Duration::from_hours(24 * 365));
     let mut options = ActivityOptions::with_close_timeouts(timeouts)
         .retry_policy(retry)

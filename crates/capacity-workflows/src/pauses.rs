@@ -130,6 +130,7 @@ pub async fn open(
             return Ok(Opened::Already(pause.clone()));
         }
         Some(_) => WorkflowIdConflictPolicy::TerminateExisting,
+        // If someone else has opened one since, that one stays.
         None => WorkflowIdConflictPolicy::UseExisting,
     };
     let mut memo = MemoValues::new();
@@ -211,6 +212,7 @@ pub async fn read(
         .as_ref()
         .and_then(|config| config.workflow_execution_timeout)
         .and_then(|timeout| Duration::try_from(timeout).ok())
+        // The service reports zero for no timeout.
         .filter(|timeout| !timeout.is_zero());
     let until = described
         .start_time()

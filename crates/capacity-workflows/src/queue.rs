@@ -158,6 +158,7 @@ impl Changes {
     /// Puts back a change that cannot start or post now.
     pub(crate) fn put_back(&mut self, queued: QueuedChange) {
         if !self.is_queued(&queued.request.namespace) {
+            // At the head of its group, where it was when it started.
             self.queued.insert(0, queued);
             self.sort();
         }

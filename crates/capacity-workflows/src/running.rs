@@ -187,6 +187,7 @@ fn without_outcome(status: WorkflowExecutionStatus) -> String {
 
 fn ended(change: &ChangeRequest, outcome: &str, why: &str) -> State {
     let mut report = ChangeReport::of(change, outcome, Some(why.to_owned()));
+    // It may have posted: without an outcome, the gate has to assume the worse.
     report.posted = true;
     State::Ended(Box::new(report))
 }

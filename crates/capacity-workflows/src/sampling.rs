@@ -81,6 +81,7 @@ pub(crate) async fn sample(
         let mut turn = std::pin::pin!(sampling.turn());
         loop {
             tokio::select! {
+                // In this order: a worker that stops must not begin another turn.
                 biased;
                 () = context.cancelled() => return Err(ActivityError::cancelled_with_details(progress)),
                 () = worker.shutdown.begun() => return Err(again("this worker is shutting down", Some(AT_ONCE))),
@@ -180,6 +181,7 @@ impl Sampling<'_> {
         if self
             .progress
             .triggered_ms
+            // A trigger that lies in the future, after a clock jump, does not count.
             .is_some_and(|at| (0..apart).contains(&since(at)))
         {
             return;
@@ -216,6 +218,7 @@ impl Sampling<'_> {
         let pruned = ledger
             .call_within(PRUNING, async |ledger| {
                 ledger
+                    // Hours are kept forever: the report reads months of them, and they are small.
                     .prune(now, keep_minutes, SignedDuration::MAX, keep_decisions)
                     .await
             })

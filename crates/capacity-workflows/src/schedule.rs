@@ -155,6 +155,7 @@ impl Schedule {
                 .raw()
                 .schedule
                 .as_ref()
+                // The state has the pause and the notes of a person; everything else is ours.
                 .and_then(|schedule| schedule.state.clone());
             let request = UpdateScheduleRequest {
                 namespace: self.client.options().namespace.clone(),
@@ -335,6 +336,7 @@ fn took(is: &proto::Schedule, wanted: &proto::Schedule) -> bool {
         (
             spec.structured_calendar,
             spec.timezone_name,
+            // No jitter may come back as absent or as zero.
             spec.jitter.unwrap_or_default(),
         )
     };

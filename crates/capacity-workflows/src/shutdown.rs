@@ -17,6 +17,7 @@ impl Default for Shutdown {
 impl Shutdown {
     /// Stops work that would otherwise run forever, so that another worker takes over immediately.
     pub fn begin(&self) {
+        // `send` would fail, and change nothing, while no one waits.
         self.0.send_replace(true);
     }
 

@@ -63,6 +63,8 @@ pub(crate) async fn watch_controller(
                 tracing::debug!(%problem, "the controller did not respond");
                 let now = look_at_history(client, installation).await;
                 if let Some(now) = &now
+                    // Twice in a row: after one failed replay, a worker of another release may still take
+                    // the task.
                     && stuck.as_ref() == Some(now)
                 {
                     replace(client, installation, now).await;

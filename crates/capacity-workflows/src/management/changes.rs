@@ -20,11 +20,14 @@ impl CapacityManagementWorkflow {
     /// Handles a signal from a change.
     pub(crate) fn take_event(&mut self, event: ChangeEvent) {
         let ChangeEvent { report, ended } = event;
+        // An undecodable signal arrives as the default.
         if report.namespace.is_empty() {
             return;
         }
         let now_ms = self.now_ms;
         if report.verdict {
+            // Signals may arrive twice, and the end repeats the verdict: only the first one may open the
+            // gate, or a late one would reopen a gate that was closed since.
             let is_new = !self.running(&report).verdict;
             if is_new {
                 self.running(&report).verdict = true;
@@ -126,6 +129,7 @@ impl CapacityManagementWorkflow {
         if report.outcome == "not_permitted" {
             self.remember_refusal(report);
         }
+        // Only a change that was running: an end that arrives twice must not queue it twice.
         if let (Some(back), Some(running)) = (GoesBack::of(report), running) {
             let canary = back == GoesBack::AsCanary;
             self.state.changes.put_back(QueuedChange {
@@ -138,6 +142,8 @@ impl CapacityManagementWorkflow {
                     GoesBack::Soon => now_ms + TRY_AGAIN_MS,
                     GoesBack::AsCanary | GoesBack::ToBeDecidedAgain => now_ms,
                 },
+                // Expired at once, so that nothing starts it before it is re-evaluated. The others keep
+                // their data; the last look checks its age.
                 expires_ms: match back {
                     GoesBack::ToBeDecidedAgain => now_ms,
                     GoesBack::Soon | GoesBack::AsCanary => u64::MAX,
@@ -149,6 +155,7 @@ impl CapacityManagementWorkflow {
         }
         let scales_up = report.to_trus > report.from_trus;
         if scales_up && report.outcome == "superseded" {
+            // Someone edited the namespace between decision and POST, but it is still short of capacity.
             self.wants_scale_up = true;
         }
         let outcome = report.outcome.clone();

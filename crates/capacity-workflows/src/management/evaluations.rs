@@ -48,6 +48,7 @@ impl CapacityManagementWorkflow {
             self.wants_scale_up = false;
             self.evaluating_scale_up = true;
         } else {
+            // A re-evaluation needs a report to add to; without one, it is a full evaluation.
             again = !self.wants_full && self.state.full_number > 0;
             if again {
                 self.state.again_after_ms = now_ms.saturating_add(self.again_apart_ms());
@@ -127,6 +128,8 @@ impl CapacityManagementWorkflow {
     /// Handles the pauses that an evaluation read. A pause that is new or has ended empties the queue and
     /// closes the gate.
     pub(crate) fn take_pauses(&mut self, pauses: BTreeMap<String, PauseSeen>) {
+        // The run id, not only the state: a pause that was ended and opened again between two evaluations
+        // is another one.
         let is_news = |(kind, seen): (&String, &PauseSeen)| {
             let known = self.state.pauses.get(kind);
             known.is_none_or(|known| known.run_id != seen.run_id || known.open != seen.open)
@@ -175,6 +178,7 @@ impl CapacityManagementWorkflow {
                 self.state.changes.running.push(RunningChange {
                     request: change,
                     started_ms: now_ms,
+                    // Found, not started here: it may have posted, and the gate has to assume so.
                     posted: true,
                     ..RunningChange::default()
                 });
@@ -188,6 +192,8 @@ impl CapacityManagementWorkflow {
         if report.metrics_unavailable {
             self.again_failed |= again;
             self.state.metrics_unavailable_since_ms.get_or_insert(now_ms);
+            // No decision without metrics, so the queue stays: what was decided before may still be right,
+            // and the last look checks its age.
             return self.take_report(report, again);
         }
         self.state.metrics_unavailable_since_ms = None;

@@ -67,6 +67,7 @@ async fn evaluations(context: &Context, scale_up_only: bool) {
         let woken = context
             .wait_condition(move |it| it.rotating || it.wants(scale_up_only))
             .await;
+        // An error means that the workflow was canceled.
         if woken.is_err() || context.state(|it| it.rotating) {
             return;
         }
@@ -127,6 +128,8 @@ async fn announce(context: &Context, number: u64, unpaused: bool) {
         )
         .await;
     if let Ok(Some(standing)) = announced {
+        // Only if the channel was notified: otherwise the problems stay unannounced and are announced by
+        // the next evaluation.
         context.state_mut(|it| it.state.standing = standing);
     }
 }
@@ -158,6 +161,7 @@ async fn starts(context: &Context) {
                 let mut timer = context.timer(timer);
                 let mut changed = context.wait_condition(move |it| it.events != seen);
                 select! {
+                    // A timer that is left open would wake the workflow and write events for nothing.
                     _ = changed => timer.cancel(),
                     _ = timer => {}
                 }
@@ -217,6 +221,7 @@ async fn notices(context: &Context) {
                 .await;
         } else if let Some(report) = context.state_mut(|it| pop(&mut it.unheard)) {
             conclude(context, report).await;
+        // Last, so that a run never ends with notices that were not sent.
         } else if context.state(|it| it.rotating) {
             return;
         }

@@ -84,6 +84,8 @@ impl CapacityManagementWorkflow {
         self.state.changes.put_back(QueuedChange {
             request: request.clone(),
             queued_ms: now_ms,
+            // At most 320 s. A change that is closing needs up to 60 s; one that someone else started may
+            // take any time.
             not_before_ms: now_ms + (TRY_AGAIN_MS << attempts.min(6)),
             expires_ms: u64::MAX,
             canary: request.canary,

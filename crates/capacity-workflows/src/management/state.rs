@@ -124,6 +124,8 @@ impl CapacityManagementWorkflow {
                 self.wants_full = true;
                 self.full_done + 1
             }
+            // The old loop answers callers that arrive while it drains with the evaluation just made, since
+            // they cannot wait for another.
             ControllerPhase::Draining => {
                 if self.legacy.evaluating_raise_only {
                     self.legacy.request(false);
@@ -152,6 +154,7 @@ impl CapacityManagementWorkflow {
     }
 
     pub(crate) fn notice_time(&mut self, now: Option<SystemTime>) {
+        // Never backward: times in the queue and the gate are compared with it.
         self.now_ms = now.and_then(milliseconds).unwrap_or(self.now_ms).max(self.now_ms);
     }
 
@@ -159,6 +162,7 @@ impl CapacityManagementWorkflow {
         let mut status = self.state.status(self.now_ms);
         let in_flight =
             u64::from(self.evaluating_full && !self.evaluating_again) + u64::from(self.evaluating_scale_up);
+        // The number is taken when an evaluation begins; `status` counts those that were made.
         status.evaluations = status.evaluations.saturating_sub(in_flight);
         // Evaluations of both kinds may be running.
         let is_evaluating = self.evaluating_full || self.evaluating_scale_up;
@@ -186,6 +190,7 @@ impl CapacityManagementWorkflow {
     pub(crate) async fn drain(context: &WorkflowContext<Self>) {
         let probe = context.clone();
         let detached = WaitConditionOptions::builder()
+            // Detached: when the workflow is canceled, handlers still have to answer their callers.
             .cancellation_token(WorkflowCancellationToken::new())
             .build();
         let _ = context

@@ -144,6 +144,7 @@ impl ScheduleOptions {
     fn run_timeout(&self) -> Duration {
         let mut minutes: Vec<u64> = self.minutes.iter().map(|minute| u64::from(*minute)).collect();
         minutes.sort_unstable();
+        // The gap from the last minute of an hour to the first of the next.
         let around = minutes.first().map(|first| first + 60);
         let gaps = minutes.iter().copied().chain(around).collect::<Vec<_>>();
         let shortest = gaps
@@ -190,8 +191,10 @@ impl ScheduleOptions {
                 action: Some(proto::schedule_action::Action::StartWorkflow(action)),
             }),
             policies: Some(proto::SchedulePolicies {
+                // A tick that still waits has asked for the same thing.
                 overlap_policy: Overlap::Skip.into(),
                 catchup_window: Duration::try_into(self.catch_up).ok(),
+                // A controller that is silent for an hour must not end all later evaluations.
                 pause_on_failure: false,
                 ..Default::default()
             }),
