@@ -78,6 +78,7 @@ impl<'a> Address<'a> {
         if path.contains('@') {
             return Err(format!("it has an `@` after the host: {ESCAPE}").into());
         }
+        // The last one: a password may contain an `@` that was not escaped.
         let (user, place) = match authority.rsplit_once('@') {
             Some((user, place)) => (Some(user), place),
             None => (None, authority),
@@ -151,6 +152,7 @@ impl<'a> Address<'a> {
             .chain(others)
             .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
             .collect();
+        // Assembled from parsed parts: the library would split the original text by other rules.
         let url = format!("postgres:///{database}?{}", parameters.join("&"));
         // The library logs lines of a password file that it cannot parse.
         let silence = tracing::subscriber::NoSubscriber::default();

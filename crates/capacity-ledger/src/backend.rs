@@ -42,6 +42,8 @@ impl Backend for Sqlite {
             Access::Read => pool.begin_with("BEGIN").await,
             // Only one transaction can write at a time.
             Access::Write | Access::WriteAlone(_) => {
+                // A plain `BEGIN` takes the write lock at the first write. If another process has written
+                // since the first read, SQLite then fails at once instead of waiting for `busy_timeout`.
                 let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
                 write_ahead_log::stamp(&mut transaction).await?;
                 Ok(transaction)
@@ -59,10 +61,12 @@ impl Backend for Postgres {
         access: Access,
     ) -> Result<Transaction<'static, Self>, sqlx::Error> {
         let mut transaction = match access {
+            // Also works on a replica, and refuses a write that was put here by mistake.
             Access::Read => pool.begin_with("BEGIN READ ONLY").await?,
             Access::Write | Access::WriteAlone(_) => pool.begin_with("BEGIN").await?,
         };
         if let Access::WriteAlone(table) = access {
+            // `EXCLUSIVE` still lets readers in.
             let lock = sqlx::AssertSqlSafe(format!("LOCK TABLE {table} IN EXCLUSIVE MODE"));
             query(lock).execute(&mut *transaction).await?;
         }

@@ -37,6 +37,7 @@ impl Ledger {
     ) -> Result<Claim, LedgerError> {
         let now_ms = now.as_millisecond();
         let begins = now_ms - i64::try_from(HOUR.as_millis()).unwrap_or(i64::MAX);
+        // Reads the sum, then adds to it: two claims at once must not both see the last free request.
         let access = Access::WriteAlone("capacity_requests");
         let freed = within!(self, access, transaction => {
             query("DELETE FROM capacity_requests WHERE account = $1 AND at_ms <= $2")

@@ -76,6 +76,7 @@ pub(crate) fn encode(entries: &[Entry]) -> Vec<u8> {
         bytes.push(
             mask(entry.rates.iter().map(|rate| *rate > 0))
                 | u8::from(entry.reported) << 6
+                // Most minutes were read whole, so the byte for unread rates is left out.
                 | u8::from(unread > 0) << 7,
         );
         if unread > 0 {
@@ -167,6 +168,7 @@ pub(crate) fn number(left: &mut &[u8]) -> Result<u64, Damage> {
     for shift in (0..64).step_by(7) {
         let next = byte(left)?;
         let bits = u64::from(next & 0x7f);
+        // Nine bytes hold 63 bits, so only one is left for the tenth.
         if shift == 63 && bits > 1 {
             return Err(Damage::Number);
         }

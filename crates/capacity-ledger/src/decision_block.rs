@@ -133,6 +133,7 @@ pub(crate) fn decode(
     for _ in 0..length(&mut left)? {
         forms.push(form(&mut left, texts.len() as u64)?);
     }
+    // `form` has checked every number against the length of the list.
     let text = |number: u64| texts[usize::try_from(number).unwrap_or_default()];
     let mut decisions = Vec::new();
     let mut namespace = 0_u64;
@@ -155,6 +156,7 @@ pub(crate) fn decode(
         let mut reason = String::new();
         for (index, piece) in form.pieces.iter().enumerate() {
             let number = match index {
+                // There is a number between two pieces, and none before the first.
                 0 => None,
                 _ => Some(number(&mut left)?),
             };
@@ -235,6 +237,7 @@ fn cut(text: &str) -> (Vec<&str>, Vec<u64>) {
 }
 
 fn write_signed(bytes: &mut Vec<u8>, number: i64) {
+    // Zigzag: small negative numbers stay short, too. `>>` of a signed number repeats its sign bit.
     write(
         bytes,
         (number.cast_unsigned() << 1) ^ (number >> 63).cast_unsigned(),

@@ -41,6 +41,7 @@ impl Ledger {
             return Ok(Vec::new());
         }
         let sql = rows::select::<DecisionInputsRecord>(
+            // The empty name sorts first in every collation.
             "WHERE account = $1 AND plan_id = $2 AND namespace IN ('', $3) ORDER BY namespace",
         );
         permitted(within!(self, Access::Read, transaction => {

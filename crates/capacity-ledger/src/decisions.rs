@@ -92,6 +92,8 @@ impl Ledger {
         let mut plans: BTreeMap<(&str, &str), BTreeMap<u64, &DecisionRecord>> = BTreeMap::new();
         for (account, decisions) in accounts {
             let names: Vec<Arc<str>> = decisions.iter().map(|it| it.namespace.as_str().into()).collect();
+            // Before the transaction of the write: new numbers lock a table, and stay valid if the write
+            // fails.
             let numbers = self.numbers_of(account, &names).await?;
             for (number, decision) in numbers.into_iter().zip(decisions) {
                 let plan = plans.entry((account, &decision.plan_id)).or_default();
@@ -101,6 +103,8 @@ impl Ledger {
         }
         let mut blocks = Vec::new();
         for ((account, plan_id), mut decisions) in plans {
+            // A row of an earlier release, or of another worker, counts as recorded. Without this, a
+            // decision could be in a row and in a block.
             let there = self.decisions_of_plan(account, plan_id, None).await?;
             if !there.is_empty() {
                 let there: HashSet<&str> = there.iter().map(|it| it.namespace.as_str()).collect();
@@ -165,6 +169,7 @@ impl Ledger {
         let mut decisions: Vec<DecisionRecord> = within!(self, Access::Read, transaction => {
             query_as(sql).bind(account).bind(plan_id).fetch_all(&mut *transaction).await?
         })?;
+        // A transaction of its own: in PostgreSQL, a missing table or permission ends the transaction.
         let blocks: Vec<Vec<u8>> = self.of_blocks(within!(self, Access::Read, transaction => {
             let rows = query("SELECT block FROM capacity_decision_blocks WHERE account = $1 AND plan_id = $2")
                 .bind(account)
@@ -223,6 +228,7 @@ impl Ledger {
     /// Returns how many decisions the blocks hold.
     pub(crate) async fn packed_decisions(&self) -> Result<i64, LedgerError> {
         self.of_blocks(within!(self, Access::Read, transaction => {
+            // PostgreSQL returns the sum of BIGINT as NUMERIC, which is not read as an integer.
             let sum = "SELECT CAST(COALESCE(SUM(decisions), 0) AS BIGINT) FROM capacity_decision_blocks";
             query(sum).fetch_one(&mut *transaction).await?.try_get::<i64, _>(0)?
         }))
@@ -267,6 +273,7 @@ impl Ledger {
             let rows = kept(select.build()).fetch_all(&mut *transaction).await?;
             rows.iter().map(|row| Ok::<_, sqlx::Error>((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>()?
         })?;
+        // Too many names for one statement: all were read, and the others are left out here.
         if are_all && !names.is_empty() {
             let names: HashSet<&str> = names.iter().map(String::as_str).collect();
             found.retain(|(_, name)| names.contains(name.as_str()));

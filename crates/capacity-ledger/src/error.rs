@@ -166,6 +166,8 @@ pub(crate) fn sorted(error: &sqlx::Error, location: &str) -> LedgerError {
 
 fn of_sqlite(code: u32) -> ErrorKind {
     match code {
+        // In the order of the lines: PERM and AUTH; READONLY; CORRUPT and NOTADB; FULL; BUSY, LOCKED, IOERR
+        // and CANTOPEN.
         3 | 23 => ErrorKind::NotPermitted,
         8 => ErrorKind::ReadOnly,
         11 | 26 => ErrorKind::Corrupted,
@@ -178,10 +180,13 @@ fn of_sqlite(code: u32) -> ErrorKind {
 /// Errors of a pooler itself have the codes 08P01, 53300, 57xxx or 58000.
 fn of_postgres(code: &str) -> ErrorKind {
     match (code, code.get(..2).unwrap_or_default()) {
+        // data_corrupted and index_corrupted; disk_full; read_only_sql_transaction; insufficient_privilege.
         ("XX001" | "XX002", _) => ErrorKind::Corrupted,
         ("53100", _) => ErrorKind::Full,
         ("25006", _) => ErrorKind::ReadOnly,
         ("42501", _) => ErrorKind::NotPermitted,
+        // Classes: connection, authorization, no such database, resources, shutdown or cancel, system,
+        // internal.
         (_, "08" | "28" | "3D" | "53" | "57" | "58" | "XX") => ErrorKind::Unreachable,
         _ => ErrorKind::Other,
     }

@@ -88,6 +88,7 @@ impl Ledger {
         let is_newest_first = filter.limit > 0;
         let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         let mut newest: Vec<HistoryRow> = Vec::new();
+        // One at first: a single evaluation of a large account may hold thousands of decisions.
         let mut at_a_time = 1;
         loop {
             let times = self.times_of_evaluations(account, evaluated, is_newest_first, at_a_time);
@@ -131,6 +132,8 @@ impl Ledger {
                 if newest.len() >= most {
                     break;
                 }
+                // Goes on before the times that were read, so that an evaluation recorded since then
+                // changes nothing.
                 evaluated.last_ms = part.first_ms.saturating_sub(1);
             } else {
                 self.each_row(account, &of_part, |row| merged(row, &mut take))
@@ -165,6 +168,7 @@ impl Ledger {
                     ..HistoryRow::of(&EvaluationRecord::from_row(&row)?, DecisionRecord::from_row(&row)?)
                 });
             }
+            // The stream borrows the transaction, which is committed next.
             drop(rows);
             taken
         })?;

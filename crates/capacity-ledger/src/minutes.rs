@@ -99,6 +99,8 @@ impl Ledger {
                     written.push(Recorded::TooOld);
                     continue;
                 }
+                // Inserts first and merges only on a conflict: a second worker with the same minute waits
+                // here until the first has committed, and then finds its row.
                 let added = query(
                     "INSERT INTO capacity_minutes (account, minute, complete, source, namespaces, block) \
                      VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account, minute) DO NOTHING",
@@ -132,6 +134,7 @@ impl Ledger {
                 let there = codec::decode(&block).unwrap_or_default();
                 let merged = merge(&there, &minute.entries);
                 let complete = complete != 0;
+                // An update writes the whole block, even if nothing in it differs.
                 if merged == there && (complete || !minute.complete) {
                     written.push(Recorded::AlreadyThere);
                     continue;
@@ -296,6 +299,7 @@ fn merge(there: &[Entry], more: &[Entry]) -> Vec<Entry> {
     let mut merged: BTreeMap<u64, Entry> = there.iter().map(|entry| (entry.namespace, *entry)).collect();
     for entry in more {
         let kept = merged.entry(entry.namespace).or_insert(*entry);
+        // Equally complete readings of a minute should agree, so the first one stays.
         if read(entry) > read(kept) {
             *kept = *entry;
         }

@@ -267,6 +267,8 @@ record! {
          from_trus = excluded.from_trus, to_trus = excluded.to_trus, outcome = excluded.outcome, error = excluded.error, \
          ended_at_ms = excluded.ended_at_ms, made_by = excluded.made_by WHERE (",
         finality!("excluded"),
+        // The times are swapped, so that the earlier one wins. A NULL would make the whole comparison NULL,
+        // hence COALESCE.
         ", capacity_changes.ended_at_ms, excluded.outcome {bytewise}, COALESCE(excluded.error, '') {bytewise}, \
          excluded.made_by {bytewise}, excluded.plan_id {bytewise}) > (",
         finality!("capacity_changes"),

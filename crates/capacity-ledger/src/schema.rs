@@ -98,6 +98,8 @@ impl Ledger {
                 .execute(&mut *transaction)
                 .await;
             match created {
+                // In PostgreSQL, `IF NOT EXISTS` can still fail if two transactions create the table at the
+                // same time.
                 Err(error) if !is_duplicate(&error) => return Err(error),
                 _ => {}
             }
@@ -106,8 +108,10 @@ impl Ledger {
 
     /// Returns the tables after the upgrade.
     async fn add_missing(&self) -> Result<Tables, LedgerError> {
+        // A transaction of its own, because the next one locks this table.
         self.add_version().await?;
         within!(self, Access::WriteAlone("capacity_ledger"), transaction => {
+            // Read again under the lock: another worker may have upgraded since.
             let row = query("SELECT version FROM capacity_ledger").fetch_optional(&mut *transaction).await?;
             let version = row.map(|row| row.try_get(0)).transpose()?;
             if version.is_some_and(|version| version > VERSION) {
@@ -125,6 +129,7 @@ impl Ledger {
                     ("capacity_ledger", "version", VERSION),
                     ("capacity_additions", "number", i64::try_from(ADDITIONS.len()).unwrap_or_default()),
                 ] {
+                    // Not an update: a new table has no row yet.
                     let delete = AssertSqlSafe(format!("DELETE FROM {table}"));
                     query(delete).execute(&mut *transaction).await?;
                     let insert = AssertSqlSafe(format!("INSERT INTO {table} ({column}) VALUES ($1)"));

@@ -30,6 +30,7 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
         Err(error) => return Err(failed(ErrorKind::Unreachable, &error.to_string())),
         Ok(_) => {}
     }
+    // Before SQLite opens the file: opening alone replays the log.
     write_ahead_log::check(path)
         .await
         .map_err(|mismatch| failed(ErrorKind::Mixed, &mismatch.to_string()))?;
@@ -42,7 +43,10 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
     }
     let options = options
         .create_if_missing(opening == Opening::Create)
+        // Readers (`explain`, `report`) do not block the worker that writes, and the reverse.
         .journal_mode(SqliteJournalMode::Wal)
+        // With a write-ahead log, a power failure may lose the last transactions, but never damages the
+        // file.
         .synchronous(SqliteSynchronous::Normal);
     let begun = Instant::now();
     loop {
@@ -70,6 +74,7 @@ async fn read_only(
     // Readers share an index of the log, which they may have to create. Without a log, the file alone is
     // complete.
     if write_ahead_log::is_empty(path) {
+        // `immutable` takes no locks and creates no files, which is what a read-only folder needs.
         return tried(options.immutable(true))
             .await
             .map_err(|error| sorted(&error, shown));

@@ -155,6 +155,7 @@ impl Ledger {
         let id = write_ahead_log::application_id(identity);
         let marked = async {
             let row = query("PRAGMA application_id").fetch_one(pool).await?;
+            // Only once: every write to the header is a transaction.
             if row.try_get::<i64, _>(0)? != id {
                 let mut transaction = Backend::begin(pool, Access::Write).await?;
                 let mark = AssertSqlSafe(format!("PRAGMA application_id = {id}"));
@@ -189,6 +190,7 @@ impl Ledger {
             names.iter().filter(is_missing).cloned().collect()
         };
         if !missing.is_empty() {
+            // `MAX(id) + 1` is only unique while no one else inserts.
             within!(self, Access::WriteAlone("capacity_namespaces"), transaction => {
                 let row = query("SELECT COALESCE(MAX(id), 0) FROM capacity_namespaces").fetch_one(&mut *transaction).await?;
                 let mut numbers = row.try_get::<i64, _>(0)? + 1..;
@@ -198,6 +200,8 @@ impl Ledger {
                     insert.push_values(names.iter().zip(&mut numbers), |mut row, (name, number)| {
                         row.push_bind(number).push_bind(account).push_bind(&**name);
                     });
+                    // Another worker may have added the name since it was looked up; the numbers are read
+                    // again below.
                     insert.push(" ON CONFLICT (account, name) DO NOTHING");
                     kept(insert.build()).execute(&mut *transaction).await?;
                 }

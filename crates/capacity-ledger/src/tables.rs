@@ -15,6 +15,7 @@ pub(crate) const STEPS: &[&[&str]] = &[
      actions_highest BIGINT NOT NULL, requests_highest BIGINT NOT NULL, operations_highest BIGINT NOT NULL, \
      PRIMARY KEY (account, namespace, hour))",
         "CREATE TABLE capacity_folded (account TEXT PRIMARY KEY, before_hour BIGINT NOT NULL)",
+        // No key: two claims may have the same millisecond, and both count.
         "CREATE TABLE capacity_requests (account TEXT NOT NULL, at_ms BIGINT NOT NULL, count BIGINT NOT NULL)",
         "CREATE TABLE capacity_evaluations (account TEXT NOT NULL, plan_id TEXT NOT NULL, evaluated_at_ms BIGINT NOT NULL, \
      dry_run BIGINT NOT NULL, blind BIGINT NOT NULL, made_by TEXT NOT NULL, usage_window TEXT NOT NULL, \

@@ -212,6 +212,7 @@ impl Ledger {
                 .minute_numbers(&account, fold_before.saturating_mul(60))
                 .await?;
             let mut hours: Vec<i64> = minutes.iter().map(|minute| minute.div_euclid(60)).collect();
+            // Enough, because minutes are in order.
             hours.dedup();
             for hour in hours {
                 match self.fold(&account, hour).await {
@@ -251,16 +252,19 @@ impl Ledger {
                 query(OLD_POLICY_DECISIONS).bind(oldest_ms).execute(&mut *transaction).await?;
             }
             if self.additions >= WITH_DECISION_INPUTS {
+                // Without its minutes, a decision cannot be made again, and its inputs are of no use.
                 query(OLD_DECISION_INPUTS).bind(oldest_inputs_ms.max(oldest_ms)).execute(&mut *transaction).await?;
             }
             let mut unpacked = 0;
             if self.additions >= WITH_DECISION_BLOCKS {
+                // Counted first: deleting reports blocks, not the decisions in them.
                 let count = format!("SELECT CAST(COALESCE(SUM(decisions), 0) AS BIGINT) {OLD_DECISION_BLOCKS}");
                 let row = query(AssertSqlSafe(count)).bind(oldest_ms).fetch_one(&mut *transaction).await?;
                 unpacked = u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default();
                 let delete = format!("DELETE {OLD_DECISION_BLOCKS}");
                 query(AssertSqlSafe(delete)).bind(oldest_ms).execute(&mut *transaction).await?;
             }
+            // Evaluations last: the other conditions find the age in their table.
             for (dropped, sql) in [
                 (&mut pruned.changes, OLD_CHANGES),
                 (&mut pruned.decisions, OLD_DECISIONS),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, Connection, Row, Sqlite, Transaction};
 
+// Sizes and offsets in this file are those of SQLite's documented file format.
 const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 
@@ -128,6 +129,7 @@ pub(crate) async fn check(database: &Path) -> Result<(), Mismatch> {
         }
         let after = file_stamp(database).await;
         problem = match (before, log) {
+            // A file that changed in between is in use: another process has opened both already.
             (Some(file), Some(log)) if before == after && !log.continues(file) => Err(difference(file, log)),
             _ => return Ok(()),
         };
@@ -183,6 +185,8 @@ fn read(file: impl Read) -> Option<Log> {
     let mut header = [0; LOG_HEADER];
     file.read_exact(&mut header).ok()?;
     let big_endian = match word(&header, 0)? {
+        // The last bit of the magic number is the byte order of the checksums. Everything else is
+        // big-endian.
         0x377f_0682 => false,
         0x377f_0683 => true,
         _ => return None,
@@ -200,10 +204,13 @@ fn read(file: impl Read) -> Option<Log> {
     while file.read_exact(&mut frame).is_ok() {
         sum = add(sum, frame.get(..8)?, big_endian);
         sum = add(sum, frame.get(FRAME_HEADER..)?, big_endian);
+        // Two salts. A log is overwritten from its start, and frames behind its end are of an earlier
+        // round.
         let is_of_this_log = frame.get(8..16) == header.get(16..24);
         if !is_of_this_log || sum != (word(&frame, 16)?, word(&frame, 20)?) {
             break;
         }
+        // Page 1 begins with the header of the file: the user version at byte 60, the application id at 68.
         if word(&frame, 0)? == 1 {
             let stamp = Stamp {
                 ledger: i64::from(word(&frame, FRAME_HEADER + 68)?),
@@ -212,6 +219,8 @@ fn read(file: impl Read) -> Option<Log> {
             let first = open.map_or(stamp, |log| log.first);
             open = Some(Log { first, last: stamp });
         }
+        // The size of the database, which only the last frame of a transaction has. SQLite ignores frames
+        // after the last of these.
         let ends_a_transaction = word(&frame, 4)? > 0;
         if ends_a_transaction {
             complete = open;

@@ -164,6 +164,7 @@ impl<R: Read> Read for Watched<'_, R> {
         let bytes = buffer.get(..count).unwrap_or_default();
         let is_quote = |byte: &u8| *byte == b'"';
         let is_quoted = bytes.iter().fold(self.end.is_quoted.get(), |is_quoted, byte| {
+            // An escaped quote is two quotes, which cancel out.
             is_quoted ^ is_quote(byte)
         });
         self.end.is_quoted.set(is_quoted);

@@ -270,6 +270,7 @@ impl Ledger {
                 .filter(|(minute, _)| !folded.contains(&minute.div_euclid(60)));
             minutes.extend(unfolded.map(|(minute, draft)| draft.stored(&account, minute, &numbers)));
         }
+        // One transaction for the file: a failure leaves nothing half imported.
         let written = self.write_minutes(&minutes).await?;
         let is_new = |it: &&Recorded| matches!(it, Recorded::Written | Recorded::Completed);
         Ok(written.iter().filter(is_new).count() as u64)
