@@ -54,6 +54,7 @@ impl Threshold {
             .iter()
             .flatten()
             .map(|minute| minute.served + minute.throttled);
+        // The headroom guard of the product: 25% above the highest minute.
         asked.max().unwrap_or(0) * 5 / 4 <= view.envelope
     }
 }
@@ -147,6 +148,8 @@ impl BacktestPolicy for TargetUtilization {
             .map(|(_, rate)| *rate)
             .max()
             .unwrap_or(rate);
+        // Like the stabilization window of a horizontal autoscaler: a scale-down waits for an hour without
+        // higher demand.
         let (up, down) = (sized(view, rate), sized(view, highest));
         let option = if tolerated {
             view.current
@@ -177,6 +180,7 @@ pub(crate) struct OneStep {
 
 impl Default for OneStep {
     fn default() -> Self {
+        // Before any minute, so that the first step is not held back.
         Self { changed: -1000 }
     }
 }

@@ -72,6 +72,7 @@ fn bucket(value: u32) -> usize {
     if value < EXACT {
         return value as usize;
     }
+    // Keeps the 11 highest bits: 32 - 11 = 21. Each further power of two has 1,024 buckets.
     let shift = 21 - value.leading_zeros();
     (shift as usize + 1) * 1024 + (value >> shift) as usize - 1024
 }
@@ -139,6 +140,7 @@ impl Envelope {
         let number = bucket(served);
         self.coarse[number / FINE] += 1;
         let bucket = &mut self.fine[number];
+        // A week has 10,080 slots, so the fallback is never used.
         let this = u16::try_from(slot).unwrap_or(NO_SLOT);
         self.chained[slot] = NO_SLOT;
         if bucket.minutes == 0 {
@@ -159,6 +161,7 @@ impl Envelope {
     pub(crate) fn update(&mut self) {
         let minutes = i64::try_from(self.served.len()).unwrap_or(1).max(1);
         let by_mean = 4 * self.sum / minutes;
+        // The lower of both is then at most the floor, and the percentile is not needed.
         self.limit = if by_mean <= LOWEST {
             LOWEST
         } else {
@@ -183,6 +186,7 @@ impl Envelope {
             let next = self.chained[usize::from(*slot)];
             (next != NO_SLOT).then_some(next)
         });
+        // A bucket has several rates, so the exact one is selected among the minutes themselves.
         let mut inside: Vec<u32> = slots.map(|slot| self.served[usize::from(slot)]).collect();
         let rate = *inside.select_nth_unstable(inner).1;
         Some(Percentile {

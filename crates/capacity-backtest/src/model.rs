@@ -70,6 +70,7 @@ impl Backlog {
 
     /// Action-minutes until the backlog has drained at a limit.
     pub(crate) fn tail(self, limit: i64) -> i64 {
+        // The square of a long queue does not fit into 64 bits. The fallback leaves room for sums.
         let queue = i128::from(self.queue);
         i64::try_from(queue * queue / i128::from(2 * limit.max(1))).unwrap_or(i64::MAX / 4)
     }
@@ -77,6 +78,7 @@ impl Backlog {
 
 /// One of several whole-number parts that add up to a total.
 fn share(total: i64, part: i64, parts: i64) -> i64 {
+    // Differences of running totals, so that the parts add up exactly.
     total * (part + 1) / parts - total * part / parts
 }
 

@@ -111,6 +111,7 @@ impl<'a> Program<'a> {
 
     fn delay(&self, action_minutes: i128) -> i64 {
         let cost = action_minutes * i128::from(self.settings.parameters.delay_milli) / 1000;
+        // Leaves room for adding up.
         i64::try_from(cost).unwrap_or(i64::MAX / 8).min(i64::MAX / 8)
     }
 
@@ -148,6 +149,7 @@ impl<'a> Program<'a> {
         let end = hour.begin + hour.minutes;
         let limit = self.limit(hour, path.option);
         let counted = from >= self.warmup;
+        // The busiest ten seconds fit, so everything in the hour is served at once.
         if from == hour.begin && path.backlog.queue == 0 && hour.peak <= limit / 6 {
             if counted {
                 path.score.add_quiet(hour.minutes, hour.actions);
@@ -185,6 +187,7 @@ impl<'a> Program<'a> {
     }
 
     fn bill(&self, hour: &Hour<'_>, path: &mut Path, served_before: i64, highest: u32) {
+        // No work is lost: what waited before and what arrived was served, except for what still waits.
         let served = served_before + hour.actions - path.backlog.queue;
         let billed = topup(highest, served.max(0));
         path.topup += billed;
@@ -216,6 +219,8 @@ impl<'a> Program<'a> {
         paths.sort_by_cached_key(|path| (self.spent(path), path.backlog.queue, path.answerable_since()));
         let mut kept: Vec<Path> = Vec::new();
         for path in paths {
+            // Paths come in the order of what they have spent, so all that are kept by now have spent no
+            // more.
             let beaten = kept.iter().any(|cheaper| {
                 cheaper.backlog.queue <= path.backlog.queue
                     && cheaper.answerable_since() <= path.answerable_since()
@@ -306,6 +311,7 @@ impl Program<'_> {
             minute = self.live(hour, &mut path, minute, answers);
         }
         self.bill(hour, &mut path, waiting, entered);
+        // It plays no role with full knowledge; courses that differ only in it are the same.
         if self.knowledge == Knowledge::All {
             path.unanswered = None;
         }

@@ -65,6 +65,7 @@ impl Rebuild {
         let had_queue = self.state.queue() > 0;
         let demand = self.state.minute(actions);
         self.demands
+            // The largest value marks an unknown minute.
             .push(u32::try_from(demand).unwrap_or(UNKNOWN - 1).min(UNKNOWN - 1));
         self.known += 1;
         self.rebuilt += usize::from(had_queue || actions.throttled > 0);

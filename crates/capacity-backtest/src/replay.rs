@@ -136,8 +136,11 @@ impl<'a> Replay<'a> {
             pending: VecDeque::new(),
             top: start,
             served_in_hour: 0,
+            // Two more than a window. A policy sees the oldest 60, and the newest of those is three minutes
+            // old.
             samples: std::iter::repeat_n(None, WINDOW_MINUTES + METRICS_LAG - 1).collect(),
             alert: false,
+            // Before any minute, so that the first alert is not held back.
             evaluated: -1000,
             score: Score::default(),
         }
@@ -145,6 +148,8 @@ impl<'a> Replay<'a> {
 
     fn run(mut self, trace: &Trace, policy: &mut dyn BacktestPolicy) -> Score {
         for (t, load) in (0_i64..).zip(trace.minutes()) {
+            // In this order: a change is in effect before its minute is served, and a policy decides before
+            // it could see that minute.
             self.take_effect(t);
             if t % HOUR == 0 && t > 0 {
                 self.close_hour(t);
@@ -155,6 +160,7 @@ impl<'a> Replay<'a> {
             let limit = limit(&self.settings.ladder, self.envelope.limit(), self.current);
             let minute = self
                 .backlog
+                // An unknown minute has no demand here, and no sample either: policies see a gap.
                 .minute(load.unwrap_or(crate::trace::Load { actions: 0, peak: 0 }), limit);
             self.served_in_hour += minute.served;
             self.envelope
@@ -219,6 +225,7 @@ impl<'a> Replay<'a> {
         for (slot, sample) in window.iter_mut().zip(&self.samples) {
             *slot = *sample;
         }
+        // As in the product, a policy sees the option that is being provisioned.
         let current = self.pending.back().map_or(self.current, |(_, option)| *option);
         let view = View {
             now: t,

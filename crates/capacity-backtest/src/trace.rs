@@ -74,6 +74,7 @@ impl Trace {
     /// ascend, there are no minutes, or there are too many. The error contains the line, the problem and the
     /// remedy.
     pub fn parse(text: &str) -> Result<Self, TraceError> {
+        // Spreadsheets write a byte order mark.
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines().enumerate();
         let header = lines.next().map_or("", |(_, header)| header);
@@ -203,6 +204,7 @@ fn columns(header: &str) -> Result<Vec<Column>, TraceError> {
             other if other.parse::<f64>().is_ok() => {
                 return refused(1, "the header is missing", HEADER_REMEDY);
             }
+            // Spreadsheets write semicolons where the decimal separator is a comma.
             other if other.contains([';', '\t']) => {
                 return refused(
                     1,
@@ -264,6 +266,7 @@ impl Row {
             );
         }
         let actions = whole(aps * 60.0);
+        // Ten seconds cannot have more actions than their minute, but rounded columns can say so.
         let peak = whole(peak.unwrap_or(aps) * 10.0).min(actions);
         // A minute cannot be busier on average than in its busiest ten seconds.
         let peak = peak.max(actions.div_ceil(6));
@@ -338,6 +341,8 @@ fn seconds_of(field: &str) -> Option<i64> {
     } else {
         (year - 1, month + 9)
     };
+    // Five months from March on have 153 days. 719,468 days lie between March 1 of year 0 and 1970; one
+    // more, because the first day of a month is 1.
     let days = 365 * year + year.div_euclid(4) - year.div_euclid(100)
         + year.div_euclid(400)
         + (153 * month + 2) / 5

@@ -34,6 +34,7 @@ pub(crate) fn replayed(
     let settings = Settings {
         warmup_days: namespace.warm_up_days,
         price,
+        // The documented ladder and limits: the ledger does not keep what the region offered.
         ..Settings::for_trace(&rebuilt.trace)
     };
     let (score, course) = run_recorded(&rebuilt.trace, contender, &settings);
@@ -43,6 +44,7 @@ pub(crate) fn replayed(
 fn figures(score: &Score, course: &Course, warm_up_days: usize) -> Replayed {
     let whole = |count: i64| u64::try_from(count).unwrap_or(0);
     let warm_up = warm_up_days * 24 * usize::try_from(MINUTES).unwrap_or(60);
+    // A score leaves out the warm-up, a course does not.
     let throttled = course.throttled.iter().skip(warm_up).filter(|count| **count > 0);
     Replayed {
         idle_actions: whole(score.topup_actions),

@@ -20,6 +20,7 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// Validity of the download URL.
+// The service's default is 5 minutes, and its maximum an hour.
 const DOWNLOAD: &str = "1800s";
 
 /// A billing report that was downloaded and parsed.
@@ -61,6 +62,7 @@ pub async fn fetch_bill(
     for file in &report.download_info {
         if !matches!(
             file.file_format,
+            // CSV is the only format so far, so one that is left out is CSV.
             BillingFileFormat::Csv | BillingFileFormat::Unspecified
         ) {
             continue;
@@ -101,6 +103,7 @@ async fn made(
                 return Err(ReportError::BillNotMade(id.to_owned()));
             }
             BillingReportState::InProgress
+            // Unknown states count as unfinished, within the time limit.
             | BillingReportState::Unspecified
             | BillingReportState::Other(_) => {}
         }
@@ -130,6 +133,7 @@ fn spec(from: Timestamp, to: Timestamp, now: Timestamp) -> Result<BillingReportS
     let first = month(from);
     // `to` is exclusive: the beginning of a month needs only the month before.
     let last = month(to.checked_sub(1.second()).map_err(beyond)?);
+    // Hourly reports exist for the current and the previous month only.
     let kept = before(month(now)).map_err(beyond)?;
     if first < kept {
         return Err(ReportError::NoLongerKept {

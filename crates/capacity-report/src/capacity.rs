@@ -45,6 +45,7 @@ pub(crate) struct Tracker {
 impl Tracker {
     /// Starts with all observations besides the metrics.
     pub(crate) fn new(mut observations: Vec<Observation>) -> Self {
+        // Changes were appended after all decisions.
         observations.sort_by_key(|it| it.minute);
         Self {
             observations,
@@ -95,6 +96,8 @@ impl Tracker {
         let trus = classified(
             limit,
             envelope,
+            // The envelope may equal the limit of a size, so what was seen before and after decides between
+            // them.
             [before.map(|it| it.trus), self.trus(), after.map(|it| it.trus)],
         );
         if let Some(trus) = trus
@@ -156,6 +159,7 @@ fn classified(limit: Option<i64>, envelope: Option<i64>, candidates: [Option<u32
     if let Some(fitting) = candidates.find(fits) {
         return Some(fitting);
     }
+    // On-demand, the service reports the envelope as the limit.
     if envelope == Some(limit) {
         return Some(0);
     }
@@ -163,6 +167,7 @@ fn classified(limit: Option<i64>, envelope: Option<i64>, candidates: [Option<u32
     let trus = u64::try_from(limit / Size::ACTIONS_PER_MINUTE_AND_TRU).unwrap_or(0);
     match u32::try_from(trus) {
         Ok(size) if whole && (1..=MOST_TRUS).contains(&trus) => Some(size),
+        // No size has this limit, so it does not outweigh what was seen.
         _ => others.next(),
     }
 }

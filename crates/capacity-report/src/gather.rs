@@ -22,6 +22,7 @@ const WARM_UP_DAYS: i64 = 7;
 const DAY: i64 = 24 * MINUTES;
 
 /// A change that is recorded later than this after the end of the range was not made within it.
+// A slow change is followed for 24 hours before its outcome is recorded.
 const RECORDED_LATE: SignedDuration = SignedDuration::from_hours(25);
 
 /// Progress of reading.
@@ -159,6 +160,7 @@ impl Reading {
             sample.limits[0].map(per_minute),
             sample.envelopes[0].map(per_minute),
         );
+        // Minutes before the range only fill the envelope of the alternatives.
         let is_counted = span.contains(minute.div_euclid(MINUTES));
         if is_counted {
             self.see(minute);
@@ -173,6 +175,7 @@ impl Reading {
                 self.throttled.add(minute);
             }
         }
+        // Throttling was read even so, and is counted above.
         if sample.unread[0] {
             return;
         }
@@ -253,6 +256,7 @@ pub async fn gather(
     let mut shadows = Shadows::read(ledger, &account, span).await?;
     let (mut readings, evaluations) =
         decided(ledger, &account, span, &changes, &is_wanted, &mut shadows).await?;
+    // After `decided`, which needs the late ones to know the size.
     changes.retain(|change| change.ended_at_ms < span.to().as_millisecond());
 
     for hour in ledger
@@ -271,6 +275,7 @@ pub async fn gather(
             hour.hour,
             Counted {
                 served_micro: micro(hour.actions_sum),
+                // Aggregated hours keep throttled minutes, but not how many actions were throttled.
                 throttled_micro: 0,
                 throttled_minutes: hour.throttled_minutes,
                 known_minutes: hour.actions_known_minutes,
@@ -289,6 +294,7 @@ pub async fn gather(
             .await?;
         for minute in &minutes {
             let number = minute.minute.as_second().div_euclid(60);
+            // Minutes of the warm-up are before `expected`.
             if number >= expected {
                 without_metrics.add_all(expected, number - 1);
                 expected = number + 1;
@@ -370,6 +376,7 @@ async fn decided(
         let minute = row.evaluated_at_ms.div_euclid(60_000);
         if span.contains(minute.div_euclid(MINUTES)) {
             if plans
+                // Looked up first, so that the texts are copied once per plan instead of once per decision.
                 .get(&row.by)
                 .is_none_or(|known| !known.contains(&decision.plan_id))
             {
@@ -419,6 +426,7 @@ async fn decided(
     }
     let mut readings: BTreeMap<Arc<str>, Reading> = BTreeMap::new();
     for (name, seen) in observations {
+        // Earlier observations show the first size, but do not add hours to the namespace.
         let in_range = |it: &&Observation| span.contains(it.minute.div_euclid(MINUTES));
         let ends = (
             seen.iter().filter(in_range).map(|it| it.minute).min(),
@@ -442,6 +450,7 @@ async fn decided(
 
 /// Returns whether a change ended with the wanted size.
 pub(crate) fn took_effect(outcome: &str) -> bool {
+    // `already` changed nothing, but it shows the size.
     matches!(outcome, "changed" | "already")
 }
 

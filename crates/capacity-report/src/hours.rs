@@ -86,17 +86,23 @@ pub(crate) fn billed(
         while let Some(step) = steps.get(next)
             && step.minute < (hour + 1) * MINUTES
         {
+            // The first step is the first evidence, not a change.
             if next > 0 && step.minute >= hour * MINUTES {
+                // Metrics have whole minutes, and it is not documented whether the time of the request or
+                // of its effect is billed.
                 is_changed_at_edge |= matches!(step.minute.rem_euclid(MINUTES), 0 | 59);
             }
             if step.minute >= hour * MINUTES {
                 highest = highest.max_by_size(step);
             } else {
+                // In effect before this hour: it replaces the size that was found earlier, even a higher
+                // one.
                 highest = Some(step);
             }
             present = Some(step);
             next += 1;
         }
+        // The first and the last minute of an hour put the neighboring hour in doubt as well.
         let at_edge_of_next = steps
             .get(next)
             .is_some_and(|step| step.minute == (hour + 1) * MINUTES);

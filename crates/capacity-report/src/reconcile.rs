@@ -21,6 +21,7 @@ const HALF_A_CENT: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
 const NOT_BILLED_YET: SignedDuration = SignedDuration::from_hours(24);
 
 /// Rates have three decimals, so an hour's sum can be off by this many actions.
+// 0.0005 a second x 3,600 seconds is 1.8.
 const ROUNDING_ACTIONS: Decimal = Decimal::TWO;
 
 /// The billed actions of one namespace in one hour.
@@ -202,11 +203,13 @@ impl Compared<'_> {
     fn explanation(&self) -> Explanation {
         let actions = self.billed.actions - Decimal::from(self.ledger_actions());
         if actions.abs() <= ROUNDING_ACTIONS {
+            // Equal actions leave only the price, even if the ledger is incomplete.
             return Explanation::Price;
         }
         let Some(ledger) = self.ledger else {
             return Explanation::NotInLedger;
         };
+        // The ledger's own gaps first: only a complete hour can show that the bill has more.
         if ledger.highest_trus.is_none() {
             Explanation::CapacityUnknown
         } else if ledger.is_changed_at_edge {
@@ -254,6 +257,7 @@ pub fn reconcile(
         .as_second()
         .div_euclid(3_600);
     let newest = billed.keys().map(|(_, hour)| hour + 1).max().unwrap_or(from);
+    // The delay of 24 hours is approximate: what is in the bill already counts as billed.
     let until = known.max(newest).min(to);
     if until <= from {
         return Err(ReportError::NotBilledYet {
@@ -279,6 +283,7 @@ pub fn reconcile(
         billed_usd: sum(|it| it.billed_usd),
         difference_usd: sum(|it| it.difference_usd),
         is_equal: differences.is_empty()
+            // Differences that are too small in one hour can add up.
             && namespaces.iter().all(|it| is_same_amount(it.difference_usd))
             && is_same_amount(sum(|it| it.difference_usd)),
         unexplained: differences
@@ -292,6 +297,7 @@ pub fn reconcile(
 
 /// Whether a number of actions is the minimum of a size, and not the used actions.
 fn is_a_minimum(actions: Decimal) -> bool {
+    // Usage is a multiple of 360,000 only by chance.
     let further_tru = Decimal::from(minimum_actions_per_hour(Capacity::from_trus(2)));
     (actions % further_tru).is_zero()
 }

@@ -30,6 +30,7 @@ impl UnitPrice {
         Self {
             shown: price.to_string(),
             per_action: price.of(1),
+            // `dollars` is that of a valid price, so the fallback is never used.
             per_million: PricePerMillion::try_new(price.dollars()).unwrap_or(PricePerMillion::FIRST_TIER),
         }
     }
@@ -309,12 +310,14 @@ fn replay_all(
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
+                    // Relaxed, because it only has to be unique: the lock below publishes the results.
                     let job = next.fetch_add(1, Ordering::Relaxed);
                     let (index, policy) = (job / COMPARED.len(), job % COMPARED.len());
                     let Some(namespace) = namespaces.get(index) else {
                         return;
                     };
                     let replay = replayed(namespace, COMPARED[policy], price);
+                    // Poisoned only if another replay panicked, which ends the scope with that panic.
                     if let Ok(mut replays) = replays.lock() {
                         replays[index][policy] = replay;
                     }
@@ -339,6 +342,7 @@ fn figures(
     let sum = |of: fn(&HourFigures) -> u64| hours.iter().map(of).sum::<u64>();
     let idle_actions = sum(HourFigures::idle_actions);
     let idle_usd = price.cost(idle_actions);
+    // Usage in unknown minutes would lower the shortfall.
     let uncertain = hours
         .iter()
         .filter(|hour| !hour.is_complete())
@@ -348,6 +352,7 @@ fn figures(
     let (changed, failed) = of_namespace.fold((0, 0), |(changed, failed), change| {
         match change.outcome.as_str() {
             "changed" => (changed + 1, failed),
+            // Neither changed anything nor failed. An open change is counted when it has ended.
             "already" | "in_progress" | "not_started" | "replaced" | "superseded" => (changed, failed),
             _ => (changed, failed + 1),
         }

@@ -327,6 +327,7 @@ fn shadow(gathered: &Gathered, shadow: &Shadow) -> Figure {
             keys: BTreeMap::from([
                 ("account", gathered.account.clone()),
                 ("policy", shadow.policy.clone()),
+                // Booleans are integers in both databases.
                 ("shadow", "1".to_owned()),
             ]),
             minutes: vec![(gathered.span.from(), gathered.span.to())],

@@ -107,6 +107,7 @@ pub const CATALOG: &[Entry] = &[
     ),
     setting(
         "METRICS_REQUESTS_PER_HOUR",
+        // A Prometheus that scrapes every 30 s takes 120 of the 180 requests; 55 fit into the rest.
         Some("55"),
         "budget of requests to the metrics endpoint; the account has 180 an hour",
     ),
@@ -191,6 +192,7 @@ pub const CATALOG: &[Entry] = &[
     ),
     setting(
         "LEDGER_KEEP_MINUTES",
+        // Enough for a report: its week, and the seven days before it that fill the on-demand envelope.
         Some("14d"),
         "how long the ledger keeps minutes of usage before it aggregates them into hours, which it keeps",
     ),
@@ -224,6 +226,7 @@ pub const CATALOG: &[Entry] = &[
     ),
     setting(
         "OTEL_EXPORTER_OTLP_TIMEOUT",
+        // The default of OpenTelemetry.
         Some("10000"),
         "milliseconds that one request to the collector may take",
     ),

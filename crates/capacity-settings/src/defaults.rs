@@ -25,6 +25,7 @@ pub(crate) fn adapt_defaults(values: &mut BTreeMap<&'static str, Found>) {
     }
     for (name, text) in [(BUDGET, "120"), (KEEP, "35d")] {
         if let Some(found) = values.get_mut(name)
+            // A value that the operator has set stays, with a warning if it is too low.
             && found.origin == Origin::Default
         {
             text.clone_into(&mut found.text);

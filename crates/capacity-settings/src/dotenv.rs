@@ -22,6 +22,7 @@ pub(crate) struct Unreadable {
 pub(crate) fn parse(text: &str) -> (Vec<Assignment>, Vec<Unreadable>) {
     let mut assignments = Vec::new();
     let mut unreadable = Vec::new();
+    // Editors on Windows write a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (line, number) in text.split('\n').zip(1..) {
         match assignment(line.trim()) {
@@ -45,6 +46,7 @@ fn assignment(line: &str) -> Result<Option<(String, String)>, &'static str> {
         return Ok(None);
     }
     let line = match line.strip_prefix("export") {
+        // Only before a space: `EXPORTED=1` is a name.
         Some(rest) if rest.starts_with([' ', '\t']) => rest.trim_start(),
         _ => line,
     };
@@ -88,6 +90,7 @@ fn quoted(text: &str, quote: char) -> Result<String, &'static str> {
                 Some('n') => value.push('\n'),
                 Some('t') => value.push('\t'),
                 Some(c @ ('"' | '\\' | '$')) => value.push(c),
+                // As in a shell, an unknown escape stays unchanged.
                 Some(c) => value.extend(['\\', c]),
                 None => return Err("its quote is not closed on the same line"),
             },

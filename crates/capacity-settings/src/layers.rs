@@ -41,6 +41,7 @@ impl Inputs {
             match (name.into_string(), value.into_string()) {
                 (Ok(name), Ok(value)) => drop(environment.insert(name, value)),
                 (Ok(name), Err(_)) => unreadable.push(name),
+                // No setting has a name that is not text.
                 (Err(_), _) => {}
             }
         }
@@ -147,6 +148,7 @@ impl Layers {
     fn push(&mut self, values: Vec<(&'static str, String, Origin)>) {
         let mut layer = Layer::default();
         for (name, text, origin) in values {
+            // The `config` crate keeps one text with each value, so that is the index of its origin.
             let number = self.origins.len().to_string();
             self.origins.push(origin);
             layer.0.insert(
@@ -210,6 +212,7 @@ impl Layers {
     fn warn_if_open(&mut self, path: &Path) {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(path).map(|metadata| metadata.permissions().mode());
+        // Not the group: Kubernetes mounts a secret for the group of the pod.
         if mode.is_ok_and(|mode| mode & 0o004 != 0) {
             let path = path.display();
             self.layered.warnings.push(format!(
@@ -253,6 +256,7 @@ impl Layers {
             .into_iter()
             .map(|(key, value)| (line_of(&key, &text), key, value))
             .collect();
+        // The map has lost the order of the file, in which mistakes are reported.
         entries.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         for (line, key, value) in entries {
             let origin = Origin::Line {
@@ -292,6 +296,7 @@ impl Layers {
                 format!("unknown setting{hint}"),
             ));
         }
+        // Without this, the empty list would count as not set, which means all namespaces.
         if name == "NAMESPACE_ALLOWLIST" && matches!(&value.kind, ValueKind::Array(items) if items.is_empty())
         {
             let problem = "the list is empty, which does not mean all namespaces; name at least one, or remove the line";
@@ -467,6 +472,7 @@ impl Layers {
                     }
                 }
             }
+            // Layers hold only texts, which always merge.
             Ok(Err(error)) | Err(error) => {
                 self.layered
                     .mistakes
@@ -479,6 +485,7 @@ impl Layers {
 
 /// Returns the line of a key in a TOML document, or the first line.
 fn line_of(key: &str, text: &str) -> usize {
+    // The `config` crate does not report lines.
     let is_of_key = |line: &str| {
         let written = line.trim_start().trim_start_matches(['"', '\'', '[']);
         written.strip_prefix(key).is_some_and(|rest| {
@@ -504,6 +511,7 @@ fn plain_text(kind: ValueKind) -> Option<String> {
             items.map(|items| items.join(","))
         }
         ValueKind::Table(_) => None,
+        // Counts as not set, like an empty variable.
         ValueKind::Nil => Some(String::new()),
         other => Some(other.to_string()),
     }

@@ -70,6 +70,7 @@ impl Mistake {
     }
 
     pub(crate) fn of_value(name: &str, value: &str, origin: &Origin, problem: impl Into<String>) -> Self {
+        // A name that is not in the catalog may be a misspelled secret, so its value is not shown.
         let shown = entry(name).is_some_and(|entry| !entry.is_secret);
         Self {
             name: name.to_owned(),
@@ -93,6 +94,7 @@ impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)?;
         if let Some(value) = &self.value {
+            // Escaped, because an invisible character may be the mistake.
             write!(f, " = `{}`", value.escape_debug())?;
         }
         if let Some(origin) = &self.origin {

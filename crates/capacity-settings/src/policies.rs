@@ -11,6 +11,7 @@ const PARAMS: &str = "POLICY_PARAMS";
 const LEDGER: &str = "LEDGER_URL";
 
 /// Requests per hour for a sample every minute, and for evaluations.
+// 60, plus the 3 that sampling leaves to evaluations.
 const EVERY_MINUTE: u64 = 63;
 
 impl Reader<'_> {
@@ -22,6 +23,7 @@ impl Reader<'_> {
                 Parameters::parse(text).map_err(|error| error.to_string())
             }),
         };
+        // After a mistake in the parameters, the names of the policies are checked as well.
         let known = parameters.clone().unwrap_or_default();
         let named = |text: &str| {
             PolicyRef::named(&text.trim().to_ascii_lowercase(), &known)
@@ -29,7 +31,9 @@ impl Reader<'_> {
         };
         let acting = self.read(POLICY, named);
         let shadow = self.found(SHADOW).is_some().then(|| self.read(SHADOW, named));
+        // Only now, so that mistakes in both names are reported.
         let acting = acting?;
+        // A program that works without the keys decides nothing.
         if needs.cloud_keys {
             self.need_minutes(&acting);
             if let Some(Some(shadow)) = &shadow {

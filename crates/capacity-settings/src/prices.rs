@@ -50,6 +50,7 @@ fn beyond(text: &str) -> Result<PricePerMillion, Wrong> {
 fn price(text: &str) -> Result<PricePerMillion, Wrong> {
     let number = text.trim();
     let number = number.strip_prefix('$').unwrap_or(number).trim();
+    // Exact: a price with too many digits is refused instead of rounded.
     let dollars = Decimal::from_str_exact(number).map_err(|_| {
         format!(
             "{} is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as {TIERS}",
@@ -70,6 +71,7 @@ pub(crate) fn actions(text: &str) -> Result<u64, Wrong> {
     Decimal::from_str_exact(number.trim())
         .ok()
         .and_then(|number| number.checked_mul(Decimal::from(unit)))
+        // 2.5M is a whole number of actions, 1.5 is not.
         .filter(Decimal::is_integer)
         .and_then(|actions| u64::try_from(actions).ok())
         .filter(|actions| *actions <= MOST_ACTIONS)

@@ -86,6 +86,7 @@ pub(crate) fn read(environment: &BTreeMap<String, String>) -> Result<Profile, (S
         .collect();
     if let Some(disabled) = at(profile, &["tls", "disabled"]) {
         values.push(("TEMPORAL_TLS", (disabled != "true").to_string()));
+    // As in the SDKs: a `tls` section turns TLS on unless it is disabled there.
     } else if profile.contains_key("tls") {
         values.push(("TEMPORAL_TLS", "true".to_owned()));
     }
@@ -107,6 +108,7 @@ fn default_file(environment: &BTreeMap<String, String>) -> Option<PathBuf> {
             .map(PathBuf::from)
     };
     let home = || variable("HOME");
+    // The folders of Go's `os.UserConfigDir`, which the Temporal CLI uses.
     let folder = if cfg!(target_os = "macos") {
         home()?.join("Library/Application Support")
     } else if cfg!(windows) {

@@ -145,6 +145,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
     let ledger = reader.ledger();
     let policies = reader.policies(needs);
     let rules = reader.rules();
+    // The account allows 10 asynchronous operations at a time.
     let max_concurrent_changes = reader.read("MAX_CONCURRENT_CHANGES", |text| values::whole(text, 1, 10));
     let dry_run = reader.read("DRY_RUN_MODE", values::boolean);
     let cloud_ops = reader.cloud_ops(needs);
@@ -173,6 +174,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
             keep,
             effective: effective(&values),
             rules,
+            // At most 10, so the fallback is never used.
             max_concurrent_changes: usize::try_from(max_concurrent_changes).unwrap_or(1),
             dry_run,
             ledger,
@@ -181,6 +183,7 @@ pub fn load(inputs: &Inputs, needs: Needs) -> Result<Settings, Mistakes> {
             home,
             warnings,
         }),
+        // A value that is missing here has left a mistake above.
         _ => Err(Mistakes(mistakes)),
     }
 }
@@ -241,6 +244,7 @@ impl Reader<'_> {
     pub(crate) fn secret(&self, name: &str) -> Option<Secret> {
         let secret = Secret::from(self.found(name)?.text.clone());
         Some(match self.secret_files.get(name) {
+            // With the file, clients can read a rotated key again.
             Some(file) => secret.kept_in(file),
             None => secret,
         })
@@ -353,6 +357,7 @@ impl Reader<'_> {
         if key.is_none() && needs_key {
             self.missing(KEY);
         }
+        // The endpoint allows an account 180 requests an hour.
         let budget = self.read("METRICS_REQUESTS_PER_HOUR", |text| values::whole(text, 1, 180));
         match openmetrics_reader::scrape::Config::try_new(&url, key.clone().unwrap_or_else(|| "none".into()))
         {
@@ -459,6 +464,7 @@ impl Reader<'_> {
         let is_default = self
             .found("TASK_QUEUE")
             .is_some_and(|found| found.origin == Origin::Default);
+        // Two installations on one task queue would run each other's work.
         if let (Some(name), true) = (&installation, is_default) {
             task_queue = format!("{task_queue}-{name}");
         }
@@ -512,6 +518,7 @@ impl Reader<'_> {
     /// Returns a certificate or key with the name of its setting. The path takes precedence over the data.
     fn pem(&self, path: &'static str, data: &'static str) -> Option<(&'static str, Pem)> {
         match (self.found(path), self.secret(data)) {
+            // Read again when it changes, so that a renewed certificate needs no restart.
             (Some(found), _) => Some((path, Pem::File((&found.text).into()))),
             (None, Some(secret)) => Some((data, Pem::Data(secret.current()))),
             (None, None) => None,

@@ -194,16 +194,19 @@ const NAMES: &[(&str, &[&str])] = &[
 ];
 
 /// Name prefixes in our own files: such a name is either one of our settings or a mistake.
+// Not `TEMPORAL_`: Temporal's own programs have such variables.
 const OUR_PREFIXES: &[&str] = &["DRY", "NAMESPACE_", "TEMPORAL_CLOUD_", "SLACK_", "CAPACITY"];
 
 /// Returns the setting that a synonym refers to.
 pub(crate) fn synonym(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_uppercase();
+    // A secret may come from a file under either name.
     let name = name.strip_suffix("_FILE").unwrap_or(&name);
     if let Some((setting, _)) = NAMES.iter().find(|(_, others)| others.contains(&name)) {
         return Some(setting);
     }
     let words: Vec<&str> = name.split('_').filter(|word| !FILLERS.contains(word)).collect();
+    // So that `ALLOW_LIST` and `ALLOWLIST` are the same.
     let squashed = words.concat();
     if let Some((setting, _)) = WORDS
         .iter()
@@ -224,6 +227,7 @@ fn list_of_namespaces(squashed: &str) -> Option<&'static str> {
     let is_in = |rows: &[&[&str]; 2]| {
         rows[0].contains(&squashed) || beside.is_some_and(|rest| rows.iter().any(|row| row.contains(&rest)))
     };
+    // Only the plural: other programs have a variable NAMESPACE.
     if is_in(&ALLOW) || squashed == "NAMESPACES" {
         Some("NAMESPACE_ALLOWLIST")
     } else if is_in(&DENY) {

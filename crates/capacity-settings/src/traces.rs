@@ -27,6 +27,7 @@ impl Reader<'_> {
         let is = |found: Option<&crate::layers::Found>, word: &str| {
             found.is_some_and(|found| found.text.eq_ignore_ascii_case(word))
         };
+        // As OpenTelemetry defines it: the specific variable wins, and its URL is used as it is.
         let name = [URL, BASE].into_iter().find(|name| self.found(name).is_some())?;
         if is(self.found(DISABLED), "true") || is(self.found(EXPORTER), "none") {
             return None;

@@ -14,6 +14,7 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Wrong> {
 }
 
 pub(crate) fn whole(text: &str, lowest: u64, highest: u64) -> Result<u64, Wrong> {
+    // Digits may be grouped, as in TOML: 1_000.
     match text.replace('_', "").parse::<u64>() {
         Ok(number) if (lowest..=highest).contains(&number) => Ok(number),
         _ => Err(format!("write a whole number from {lowest} to {highest}").into()),
@@ -51,6 +52,7 @@ pub(crate) fn keeping(text: &str) -> Result<SignedDuration, Wrong> {
     let problem = "write a duration from 1h to 3650d, such as 14d or 36h";
     let span: jiff::Span = text.parse().map_err(|_| problem)?;
     let kept = span
+        // A span of days has no length without this: days may have 23 or 25 hours.
         .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
         .map_err(|_| problem)?;
     let allowed = SignedDuration::from_hours(1)..=SignedDuration::from_hours(24 * 3_650);
@@ -126,6 +128,7 @@ pub(crate) fn installation(text: &str) -> Result<String, Wrong> {
 
 pub(crate) fn address(text: &str) -> Result<String, Wrong> {
     let right = "write host and port, such as localhost:7233 or orders.a1b2c.tmprl.cloud:7233";
+    // The port is after the last colon: an IPv6 address has several.
     match text.rsplit_once(':') {
         Some((host, port))
             if !host.is_empty() && !text.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0) =>

@@ -51,6 +51,7 @@ pub fn autopilot(settings: &Settings) -> Result<Autopilot, AutopilotError> {
 }
 
 fn source(settings: &Settings) -> Result<MetricsSource, AutopilotError> {
+    // Set only if METRICS_SOURCE selects it.
     if let Some(config) = &settings.prometheus {
         let client = PrometheusClient::new(config.clone()).map_err(|source| AutopilotError::Prometheus {
             url: config.base_url().to_owned(),
