@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use human_text::parse_duration;
 
 /// Kill everything at random while the autopilot manages a simulated cloud, and check that nothing is lost.
 #[derive(Debug, Parser)]
@@ -48,10 +49,7 @@ impl Arguments {
 }
 
 fn apart(text: &str) -> anyhow::Result<Duration> {
-    let apart = text
-        .parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|apart| Duration::try_from(apart).ok());
+    let apart = parse_duration(text).ok();
     apart
         .filter(|apart| *apart >= Duration::from_secs(15))
         .context("write a duration of 15s or more, such as 60s or 2m")

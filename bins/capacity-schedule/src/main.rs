@@ -11,6 +11,7 @@ use capacity_workflows::controller::{Controller, Trigger};
 use capacity_workflows::schedule::{CreateOutcome, Schedule, ScheduleError, ScheduleOptions, Shown};
 use capacity_workflows::{ConnectionSettings, Installation, Opened, PauseKind, connection, pauses};
 use clap::{Args, Parser, Subcommand};
+use human_text::{noun, parse_duration};
 use jiff::tz::TimeZone;
 use process_edge::{flush_errors, report_panics, write_error, write_output};
 use temporalio_client::Client;
@@ -355,8 +356,8 @@ impl Times {
             .with_minutes(minutes)
             .with_hours(hours.unwrap_or_default())
             .with_time_zone(&self.time_zone);
-        options.jitter = span(&self.jitter).context("--jitter")?;
-        options.catch_up = span(&self.catch_up).context("--catch-up")?;
+        options.jitter = parse_duration(&self.jitter).context("--jitter")?;
+        options.catch_up = parse_duration(&self.catch_up).context("--catch-up")?;
         Ok(options)
     }
 }
@@ -383,19 +384,9 @@ fn numbers(text: &str, highest: u8) -> anyhow::Result<Vec<u8>> {
     Ok(numbers)
 }
 
-fn span(text: &str) -> anyhow::Result<Duration> {
-    let span: Option<jiff::Span> = text.parse().ok();
-    let span = span
-        .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
-        .with_context(|| format!("`{text}`: write a duration with its unit, such as 30s, 10m or 2d"))?;
-    Duration::try_from(span)
-        .ok()
-        .with_context(|| format!("`{text}`: a duration cannot be negative"))
-}
-
 /// How long a pause lasts: at least a second.
 fn pause_span(text: &str) -> anyhow::Result<Duration> {
-    let span = span(text)?;
+    let span = parse_duration(text)?;
     anyhow::ensure!(
         span >= Duration::from_secs(1),
         "`{text}`: a pause lasts at least 1s; leave --for out to pause until `resume`"
@@ -428,18 +419,14 @@ fn text_of(shown: &Shown) -> String {
 
 /// `runs at minute 45 of hours 8-17 (America/New_York)`.
 fn times_of(shown: &Shown) -> String {
-    let noun = if shown.minutes.len() == 1 {
-        "minute"
-    } else {
-        "minutes"
-    };
     let hours = match (shown.hours.len(), shown.hours.as_slice()) {
         (0 | 24.., _) => "every hour".to_owned(),
         (_, [hour]) => format!("hour {hour}"),
         (_, hours) => format!("hours {}", ranges(hours)),
     };
     format!(
-        "runs at {noun} {} of {hours} ({})",
+        "runs at {} {} of {hours} ({})",
+        noun(shown.minutes.len(), "minute"),
         ranges(&shown.minutes),
         shown.time_zone
     )

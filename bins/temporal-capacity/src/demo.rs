@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope, Stop, counted};
+use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope, Stop};
 use capacity_engine::Rules;
 use capacity_engine::pricing::in_dollars;
 use capacity_settings::{Inputs, Needs};
 use capacity_workflows::Installation;
 use capacity_workflows::controller::Controller;
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use human_text::counted;
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 

@@ -12,6 +12,7 @@ use capacity_workflows::Installation;
 use capacity_workflows::controller::{Controller, Trigger};
 use capacity_workflows::schedule::{Schedule, ScheduleOptions};
 use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
+use human_text::noun;
 use process_edge::Signals;
 use temporal_dev_server::{DevServer, Options};
 use temporalio_client::Client;
@@ -183,7 +184,7 @@ fn introduction(
             || "every minute".to_owned(),
             |minutes| {
                 let minutes: Vec<String> = minutes.iter().map(ToString::to_string).collect();
-                let noun = if minutes.len() == 1 { "minute" } else { "minutes" };
+                let noun = noun(minutes.len(), "minute");
                 format!("at {noun} {} of every simulated hour", minutes.join(" and "))
             }
         ),

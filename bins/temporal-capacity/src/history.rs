@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use capacity_autopilot::counted;
 use capacity_engine::NamespacePatterns;
 use capacity_ledger::{Format, HistoryFilter, HistoryRow, Ledger, LedgerError};
 use comfy_table::Cell;
+use human_text::counted;
 use jiff::Timestamp;
 
 use crate::arguments::{Global, History};

@@ -5,15 +5,14 @@ use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Stdout, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use capacity_autopilot::counted;
 use capacity_ledger::{Format, Info, Ledger, LedgerError, Location, Table};
 use capacity_settings::{Keep, Needs, Settings};
+use human_text::counted;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::arguments::{Global, LedgerCommand, LedgerTable};
 use crate::exit::{Exit, print, tell};
 use crate::output::Output;
-use crate::render;
 use crate::setup;
 use crate::tables;
 use crate::terminal::{Terminal, confirmed};
@@ -149,11 +148,11 @@ pub(crate) async fn run(
             let pruned = ledger.prune(Timestamp::now(), minutes, hours, decisions).await?;
             tell(&format!(
                 "{} aggregated into hours; deleted: {}, {}, {} and {}",
-                render::counted(pruned.minutes, "minute"),
-                render::counted(pruned.hours, "hour"),
-                render::counted(pruned.evaluations, "evaluation"),
-                render::counted(pruned.decisions, "decision"),
-                render::counted(pruned.changes, "change")
+                counted(pruned.minutes, "minute"),
+                counted(pruned.hours, "hour"),
+                counted(pruned.evaluations, "evaluation"),
+                counted(pruned.decisions, "decision"),
+                counted(pruned.changes, "change")
             ));
         }
         LedgerCommand::Export { table, .. } => {
@@ -165,7 +164,7 @@ pub(crate) async fn run(
             };
             let lines = ledger.export((*table).into(), format, &mut output).await;
             if let Some(lines) = output.ended(lines)? {
-                tell(&render::counted(lines, "line"));
+                tell(&counted(lines, "line"));
             }
         }
         LedgerCommand::Import { table, format, file } => {

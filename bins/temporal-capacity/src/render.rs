@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use capacity_autopilot::{ActionName, ChangeResult, Plan, PlannedDecision};
 use comfy_table::{Cell, CellAlignment, Color};
+use human_text::counted;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use crate::tables::{lines_with_texts, markdown_table, printable, table_with};
@@ -113,7 +114,7 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
     }
     format!(
         "{}: {}; idle minimum ${}/h -> ${}/h at ${}/M; usage: {}; {} Cloud Ops and {}, {:.1} s",
-        counted(summary.namespaces as u64, "namespace"),
+        counted(summary.namespaces, "namespace"),
         if counts.is_empty() {
             "nothing to decide".to_owned()
         } else {
@@ -227,27 +228,6 @@ fn price_change(decision: &PlannedDecision) -> String {
         },
         (None, _) => "unknown".to_owned(),
     }
-}
-
-/// Returns a whole number with its noun, whose plural ends in `s`: `1 hour`, `1,200 hours`.
-pub(crate) fn counted(number: impl Into<i128>, noun: &str) -> String {
-    let number = number.into();
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", grouped(number))
-}
-
-/// Returns a whole number with thousands separators.
-pub(crate) fn grouped(number: impl Into<i128>) -> String {
-    let number = number.into();
-    let digits = number.unsigned_abs().to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .filter_map(|group| std::str::from_utf8(group).ok())
-        .collect();
-    let sign = if number < 0 { "-" } else { "" };
-    format!("{sign}{}", groups.join(","))
 }
 
 /// Returns text that is safe in HTML, also within quotes.

@@ -1,9 +1,10 @@
 //! Builds an autopilot from flags and settings.
 
 use anyhow::Context;
-use capacity_autopilot::{Autopilot, Evaluation, EvaluationRequest, LedgerHandle, Progress, Scope, counted};
+use capacity_autopilot::{Autopilot, Evaluation, EvaluationRequest, LedgerHandle, Progress, Scope};
 use capacity_ledger::Location;
 use capacity_settings::{Inputs, Needs, Settings};
+use human_text::counted;
 
 use crate::arguments::Global;
 use crate::exit::tell;

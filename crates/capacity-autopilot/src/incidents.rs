@@ -5,10 +5,11 @@
 //! capacity, and what to do.
 
 use capacity_engine::Capacity;
+use human_text::counted;
 use jiff::Timestamp;
 use slack_notifier::{Message, Section, Severity};
 
-use crate::text::{age, counted, minute};
+use crate::text::{age, minute};
 
 /// A change that was posted and whose outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! Lists the namespaces of an account, all of them or none.
 
+use human_text::counted;
+
 use crate::autopilot::Autopilot;
 use crate::evaluation::Scope;
 use crate::namespaces::Listed;
-use crate::text::counted;
 
 /// The progress of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

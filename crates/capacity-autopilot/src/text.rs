@@ -1,4 +1,4 @@
-//! Text helpers that several messages share: errors in one line, counts, ages and times.
+//! Text helpers that several messages share: errors in one line, ages and times.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,12 +16,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Formats a count with its noun: `1 namespace`, `2 namespaces`. For nouns whose plural ends in `s`.
-pub fn counted(count: usize, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{ending}")
 }
 
 /// Formats an age in its two largest units, without seconds from a minute on: `45 s`, `15 min`, `24 h 5 min`,
@@ -60,12 +54,5 @@ mod tests {
     #[case::clock_went_backwards(-5, "0 s")]
     fn ages_show_two_units(#[case] seconds: i64, #[case] expected: &str) {
         assert_eq!(age(SignedDuration::from_secs(seconds)), expected);
-    }
-
-    #[test]
-    fn one_of_a_thing_is_singular() {
-        assert_eq!(counted(1, "namespace"), "1 namespace");
-        assert_eq!(counted(0, "change"), "0 changes");
-        assert_eq!(counted(12, "change"), "12 changes");
     }
 }

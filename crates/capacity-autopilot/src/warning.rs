@@ -4,12 +4,12 @@ use std::fmt;
 
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{ActionPrice, LimitKind};
+use human_text::counted;
 use jiff::SignedDuration;
 use openmetrics_reader::temporal_cloud::{Part, Series};
 use rust_decimal::Decimal;
 
 use crate::metrics::family_of;
-use crate::text::counted;
 
 /// Prefix of the warning about an account without metrics.
 pub(crate) const METRICS_UNAVAILABLE: &str = "metrics unavailable: ";
@@ -113,10 +113,10 @@ impl fmt::Display for Warning {
                 price,
             } => write!(
                 f,
-                "{namespaces} {} held on an estimate; releasing would save up to {}/h at {price}. To release with an hour of \
+                "{} held on an estimate; releasing would save up to {}/h at {price}. To release with an hour of \
                  data: run `temporal-capacity plan --observe 1h`, set LEDGER_URL and let the worker sample for an hour, or set \
                  METRICS_SOURCE=prometheus. To release on an estimate: set DISABLE_ON_ESTIMATE=true",
-                if *namespaces == 1 { "namespace" } else { "namespaces" },
+                counted(*namespaces, "namespace"),
                 in_dollars(*saved)
             ),
         }
@@ -138,7 +138,7 @@ pub enum ObserveFailure {
     /// The capacity info of some candidates could not be read.
     #[error(
         "the capacity info of {failed} of {} could not be read: they are held, and the next evaluation tries again",
-        candidates(*.all)
+        counted(*.all, "candidate")
     )]
     CapacityInfos {
         /// Number of namespaces.
@@ -149,7 +149,7 @@ pub enum ObserveFailure {
     /// Reading capacity infos stopped early.
     #[error(
         "the capacity info of {left} of {} was not read, since {why}{}: they are held, and the next evaluation continues with them",
-        candidates(*.all),
+        counted(*.all, "candidate"),
         others(*.failed)
     )]
     CapacityInfosLeft {
@@ -181,10 +181,6 @@ impl fmt::Display for StoppedAsking {
             Self::NoAnswer => "there was no response",
         })
     }
-}
-
-fn candidates(count: usize) -> String {
-    format!("{count} {}", if count == 1 { "candidate" } else { "candidates" })
 }
 
 fn others(failed: usize) -> String {

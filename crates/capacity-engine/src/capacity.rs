@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
+use human_text::noun;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -41,12 +42,7 @@ impl Trus {
 
 impl fmt::Display for Trus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}",
-            self.get(),
-            if self.get() == 1 { "TRU" } else { "TRUs" }
-        )
+        write!(f, "{} {}", self.get(), noun(self.get(), "TRU"))
     }
 }
 

@@ -6,11 +6,11 @@
 
 use std::fmt;
 
+use human_text::grouped;
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
-use crate::rate::thousands;
 
 /// Minimum actions an hour for each TRU after the first: 500 a second x 3,600 s x 20%.
 const MINIMUM_ACTIONS_PER_FURTHER_TRU: u64 = 360_000;
@@ -53,7 +53,7 @@ pub enum InvalidPrice {
     /// A tier that does not end after the one before it.
     #[error(
         "a tier up to {} actions cannot follow one up to {}: tiers must be in ascending order",
-        thousands(*end), thousands(*before)
+        grouped(*end), grouped(*before)
     )]
     Tiers {
         /// End of the previous tier; 0 for the first one.
@@ -137,7 +137,7 @@ pub fn in_dollars(money: Decimal) -> String {
     let rounded = money.round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven);
     let text = format!("{:.2}", rounded.abs());
     let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
-    let whole = whole.parse::<u128>().map_or_else(|_| whole.to_owned(), thousands);
+    let whole = whole.parse::<u128>().map_or_else(|_| whole.to_owned(), grouped);
     // `Decimal` keeps the sign of a small negative amount that rounds to zero.
     let sign = if rounded.is_sign_negative() && !rounded.is_zero() {
         "-"

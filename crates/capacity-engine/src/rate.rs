@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use human_text::grouped;
 use serde::{Deserialize, Serialize};
 
 /// Actions, requests or operations per second, exact to a millionth.
@@ -111,25 +112,12 @@ impl fmt::Display for Shown {
         if self.trace {
             return f.write_str("less than 0.1");
         }
-        write!(f, "{}", thousands(self.whole))?;
+        write!(f, "{}", grouped(self.whole))?;
         match self.decimals {
             Some(decimals) => write!(f, ".{decimals}"),
             None => Ok(()),
         }
     }
-}
-
-/// Formats a whole number with thousands separators: `1,080,000`.
-pub(crate) fn thousands(number: impl Into<u128>) -> String {
-    let digits = number.into().to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

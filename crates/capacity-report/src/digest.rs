@@ -1,6 +1,7 @@
 //! The notification for the channel, with the figures of the report.
 
 use capacity_engine::pricing::in_dollars;
+use human_text::counted;
 use rust_decimal::Decimal;
 use slack_notifier::{Message, Section, Severity};
 
@@ -46,18 +47,11 @@ pub fn digest(report: &Report) -> Message {
             .collect(),
         context: vec![format!(
             "{}, {}, price {}",
-            counted(report.namespaces.len() as u64, "namespace"),
+            counted(report.namespaces.len(), "namespace"),
             counted(report.hours, "hour"),
             report.price
         )],
     }
-}
-
-/// Formats a count with its noun, whose plural ends in `s`.
-fn counted(number: impl Into<i128>, noun: &str) -> String {
-    let number = number.into();
-    let ending = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{ending}")
 }
 
 /// Compares the cost with another policy.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use capacity_backtest::Contender;
 use capacity_engine::{ActionPrice, PricePerMillion};
+use human_text::counted;
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -518,8 +519,8 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
     }
     if total.hours_capacity_unknown > 0 {
         notes.push(format!(
-            "the capacity of {} hours is unknown (no limits, decisions or changes in the ledger); they count as on-demand",
-            total.hours_capacity_unknown
+            "no limits, decisions or changes in the ledger show the capacity of {}, counted as on-demand",
+            counted(total.hours_capacity_unknown, "hour")
         ));
     }
     let folded: usize = gathered
@@ -529,8 +530,9 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
         .sum();
     if folded > 0 {
         notes.push(format!(
-            "{folded} hours have already been aggregated: their minutes are gone, so the other policies are \
-             replayed without them. Raise LEDGER_KEEP_MINUTES to keep minutes longer"
+            "the minutes of {} have already been aggregated and deleted, so the other policies are \
+             replayed without them. Raise LEDGER_KEEP_MINUTES to keep minutes longer",
+            counted(folded, "hour")
         ));
     }
     let warm = gathered

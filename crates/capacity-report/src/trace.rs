@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use human_text::counted;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -210,7 +211,7 @@ fn of_namespace(gathered: &Gathered, namespace: &str, runs: &Runs) -> Rows {
         table: MINUTES,
         keys: keys(gathered, namespace),
         minutes: times(runs),
-        contribution: format!("{} minutes", runs.minutes()),
+        contribution: counted(runs.minutes(), "minute"),
         ..Rows::default()
     }
 }

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use human_text::counted;
+
 use crate::catalog::entry;
 
 /// The origin of a value.
@@ -110,12 +112,8 @@ pub struct Mistakes(pub Vec<Mistake>);
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.0.len() == 1 {
-            "setting is"
-        } else {
-            "settings are"
-        };
-        write!(f, "{} {noun} wrong", self.0.len())?;
+        let verb = if self.0.len() == 1 { "is" } else { "are" };
+        write!(f, "{} {verb} wrong", counted(self.0.len(), "setting"))?;
         for mistake in &self.0 {
             write!(f, "\n  {mistake}")?;
         }

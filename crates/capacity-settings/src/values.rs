@@ -1,6 +1,7 @@
 //! Parses text into valid values. Each parser returns what is wrong and how to fix it.
 
 use capacity_engine::{NamespacePatterns, Trus};
+use human_text::{InvalidDuration, parse_duration};
 use jiff::SignedDuration;
 
 use crate::wrong::Wrong;
@@ -30,37 +31,34 @@ pub(crate) fn trus(text: &str) -> Result<Trus, Wrong> {
 }
 
 pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration, Wrong> {
-    let example = "write a duration with its unit, such as 90s, 6m or 4h";
-    let duration: SignedDuration = text.parse().map_err(|_| example)?;
-    let longest = SignedDuration::from_hours(24 * 30);
-    if duration.is_negative() || (duration.is_zero() && !zero_is_fine) || duration > longest {
+    let duration = unsigned(text).ok_or_else(|| format!("write {}", InvalidDuration::EXPECTED))?;
+    if (duration.is_zero() && !zero_is_fine) || duration > SignedDuration::from_hours(24 * 30) {
+        let shortest = if zero_is_fine {
+            "0s or more"
+        } else {
+            "more than 0s"
+        };
         return Err(format!(
-            "it must be {} and at most 30 days; {example}",
-            if zero_is_fine {
-                "0s or more"
-            } else {
-                "more than 0s"
-            }
+            "it must be {shortest} and at most 30 days; write {}",
+            InvalidDuration::EXPECTED
         )
         .into());
     }
     Ok(duration)
 }
 
+/// Parses a duration for values that are computed with signed times.
+fn unsigned(text: &str) -> Option<SignedDuration> {
+    SignedDuration::try_from(parse_duration(text).ok()?).ok()
+}
+
 /// Parses a retention time: days or hours, at least one hour.
 pub(crate) fn keeping(text: &str) -> Result<SignedDuration, Wrong> {
     let problem = "write a duration from 1h to 3650d, such as 14d or 36h";
-    let span: jiff::Span = text.parse().map_err(|_| problem)?;
-    let kept = span
-        // A span of days has no length without this: days may have 23 or 25 hours.
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|_| problem)?;
     let allowed = SignedDuration::from_hours(1)..=SignedDuration::from_hours(24 * 3_650);
-    if allowed.contains(&kept) {
-        Ok(kept)
-    } else {
-        Err(problem.into())
-    }
+    unsigned(text)
+        .filter(|kept| allowed.contains(kept))
+        .ok_or_else(|| problem.into())
 }
 
 /// Parses labels in the usual notation: `cluster=eu, replica="a"`.
@@ -162,6 +160,7 @@ mod tests {
     #[case("90s", Some(90))]
     #[case("4h", Some(14_400))]
     #[case("1h 30m", Some(5_400))]
+    #[case("2d", Some(2 * 86_400))]
     #[case("6", None)]
     #[case("0s", None)]
     #[case("-6m", None)]

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use capacity_autopilot::{METRICS_UNUSABLE, Problem, StandingProblems, counted, resolved};
+use capacity_autopilot::{METRICS_UNUSABLE, Problem, StandingProblems, resolved};
+use human_text::counted;
 use jiff::Timestamp;
 use slack_notifier::Section;
 

@@ -11,6 +11,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::{HeaderValue, Method, header};
 use http_edge::SharedPause;
+use human_text::counted;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde::de::DeserializeOwned;
@@ -172,8 +173,8 @@ impl Client {
             };
             if !tokens.insert(next.clone()) {
                 return contradiction(format!(
-                    "the service returned a page of the list twice after {} namespaces, so the list is incomplete",
-                    ids.len()
+                    "the service returned a page of the list twice after {}, so the list is incomplete",
+                    counted(ids.len(), "namespace")
                 ));
             }
             token = Some(next);

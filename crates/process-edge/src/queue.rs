@@ -7,6 +7,8 @@ use std::io::{ErrorKind, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use human_text::counted;
+
 /// Enough for every line of an evaluation of 10,000 namespaces.
 pub(crate) const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
 
@@ -104,7 +106,8 @@ impl Queue {
             if waiting.lost > 0 {
                 waiting.writing = true;
                 let lost = std::mem::take(&mut waiting.lost);
-                return format!("{lost} lines were lost: standard error was not read\n").into_bytes();
+                let lines = counted(lost, "log line");
+                return format!("lost {lines}: standard error was not read\n").into_bytes();
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
@@ -199,7 +202,7 @@ mod tests {
         assert_eq!(
             String::from_utf8_lossy(last),
             format!(
-                "{} lines were lost: standard error was not read\n",
+                "lost {} log lines: standard error was not read\n",
                 20 - kept.len()
             )
         );

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use human_text::counted;
+
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
@@ -34,9 +36,7 @@ pub struct Mistakes(pub Vec<Mistake>);
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.0.len();
-        let noun = if count == 1 { "mistake" } else { "mistakes" };
-        write!(f, "{count} configuration {noun}")?;
+        f.write_str(&counted(self.0.len(), "configuration mistake"))?;
         for mistake in &self.0 {
             write!(f, "\n  {mistake}")?;
         }

@@ -5,10 +5,10 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use human_text::{InvalidDuration, parse_duration};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::duration::parse_duration;
 use crate::mistake::Mistake;
 
 /// A file and the mistakes found in it so far.
@@ -163,8 +163,8 @@ impl<'t> Section<'t> {
         if let Ok(duration) = parse_duration(&text) {
             return Some((duration, line));
         }
-        let rule = "must be a duration such as \"30s\" or \"5m\"";
-        self.wrong(document, key, line, format!("\"{text}\""), rule);
+        let rule = format!("must be {}", InvalidDuration::EXPECTED);
+        self.wrong(document, key, line, format!("\"{text}\""), &rule);
         None
     }
 

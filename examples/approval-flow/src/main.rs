@@ -172,12 +172,7 @@ enum ScheduleCommand {
 }
 
 fn seconds(text: &str) -> anyhow::Result<u64> {
-    // `7d`: calendar days vary in length; here, a day has 24 h.
-    let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
-    let seconds = match days {
-        Some(days) => days.saturating_mul(24 * 3_600),
-        None => parse_duration(text)?.as_secs(),
-    };
+    let seconds = parse_duration(text)?.as_secs();
     anyhow::ensure!(seconds > 0, "must be at least 1s");
     Ok(seconds)
 }

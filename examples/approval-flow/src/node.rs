@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use human_text::counted;
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde_json::{Map, Number, Value};
 
@@ -28,13 +29,7 @@ pub struct Mistakes {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.mistakes.len();
-        write!(
-            f,
-            "{count} {} in {}",
-            if count == 1 { "mistake" } else { "mistakes" },
-            self.file
-        )?;
+        write!(f, "{} in {}", counted(self.mistakes.len(), "mistake"), self.file)?;
         for Mistake { line, path, problem } in &self.mistakes {
             let separator = if path.is_empty() { "" } else { ": " };
             write!(f, "\n  {}:{line}: {path}{separator}{problem}", self.file)?;

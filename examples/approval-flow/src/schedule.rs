@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
+use human_text::counted;
 use jiff::Timestamp;
 use temporalio_client::schedules::{
     BackfillScheduleOptions, CreateScheduleOptions, DeleteScheduleOptions, PauseScheduleOptions,
@@ -162,7 +163,7 @@ pub async fn show(client: &Client) -> anyhow::Result<String> {
     let described = described.with_context(|| format!("cannot read the schedule `{SCHEDULE_ID}`"))?;
     let state = if described.paused() { "paused" } else { "active" };
     Ok(format!(
-        "{SCHEDULE_ID}: {state}, {} requests started",
-        described.action_count()
+        "{SCHEDULE_ID}: {state}, {} started",
+        counted(described.action_count(), "request")
     ))
 }

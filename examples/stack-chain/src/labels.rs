@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use human_text::parse_duration;
 use serde::{Deserialize, Serialize};
 
 use crate::windows::Window;
@@ -421,25 +422,11 @@ fn retry_of(text: &str) -> Result<Retry, LabelError> {
 
 /// Parses a duration such as `90s`, `15m`, `2h` or `1d`, from one second to one week.
 pub fn duration(text: &str) -> Result<Duration, LabelError> {
-    let wrong = || LabelError::NotATime(text.to_owned());
-    let (count, unit) = text
-        .split_at_checked(text.len().saturating_sub(1))
-        .ok_or_else(wrong)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    let total = count
-        .parse::<u64>()
+    let allowed = Duration::from_secs(1)..=Duration::from_hours(7 * 24);
+    parse_duration(text)
         .ok()
-        .and_then(|count| count.checked_mul(seconds));
-    total
-        .filter(|total| (1..=7 * 86_400).contains(total))
-        .map(Duration::from_secs)
-        .ok_or_else(wrong)
+        .filter(|duration| allowed.contains(duration))
+        .ok_or_else(|| LabelError::NotATime(text.to_owned()))
 }
 
 #[cfg(test)]

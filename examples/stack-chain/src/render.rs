@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use human_text::counted;
+
 use crate::graph::{Graph, Node};
 use crate::labels::Condition;
 
@@ -21,11 +23,12 @@ pub fn mistakes(graph: &Graph) -> String {
         .values()
         .map(|node| node.rules.depends_on.len())
         .sum();
-    let (stacks, found) = (graph.nodes().len(), graph.mistakes().len());
     let _ = writeln!(
         text,
-        "{stacks} stacks, {edges} dependencies, {found} {}",
-        if found == 1 { "mistake" } else { "mistakes" }
+        "{}, {}, {}",
+        counted(graph.nodes().len(), "stack"),
+        counted(edges, "dependency"),
+        counted(graph.mistakes().len(), "mistake")
     );
     text
 }

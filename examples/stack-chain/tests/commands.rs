@@ -44,7 +44,7 @@ async fn check_exits_1_on_a_mistake_and_0_without_one() {
     let (code, output, _) = run(&simulator.endpoint(), &["check"]).await;
     assert_eq!(
         (code, output.as_str()),
-        (0, "2 stacks, 1 dependencies, 0 mistakes\n")
+        (0, "2 stacks, 1 dependency, 0 mistakes\n")
     );
 }
 

@@ -2,12 +2,12 @@
 
 use capacity_backtest::{Contender, Dollars, Score};
 use comfy_table::{Cell, CellAlignment};
+use human_text::{counted, grouped};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::{FromPrimitive, ToPrimitive};
 use serde_json::{Value, json};
 
 use super::run::Run;
-use crate::render::grouped;
 use crate::tables;
 use crate::terminal::Terminal;
 
@@ -76,8 +76,7 @@ impl Figures {
     /// Returns a one-line summary of the run.
     pub(super) fn summary(&self) -> String {
         let (loads, policies) = (self.traces.len(), Contender::ALL.len());
-        let noun = if loads == 1 { "load" } else { "loads" };
-        format!("{loads} {noun}, {policies} policies")
+        format!("{}, {}", counted(loads, "load"), counted(policies, "policy"))
     }
 
     pub(super) fn table(&self, terminal: Terminal) -> String {

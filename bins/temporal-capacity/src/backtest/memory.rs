@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use capacity_autopilot::{
-    RecordedMinute, RecordedNotes, counted, minutes_of_ledger, minutes_of_prometheus,
-    namespaces_of_prometheus,
+    RecordedMinute, RecordedNotes, minutes_of_ledger, minutes_of_prometheus, namespaces_of_prometheus,
 };
 use capacity_backtest::{Contender, Rebuild, Score};
 use capacity_engine::{NamespaceId, NamespacePatterns};
 use capacity_ledger::Ledger;
 use capacity_settings::Settings;
+use human_text::counted;
 use jiff::{SignedDuration, Timestamp};
 use prometheus_reader::{PrometheusClient, Span};
 use rust_decimal::Decimal;

@@ -14,6 +14,7 @@ use std::time::Instant;
 use anyhow::Context;
 use capacity_backtest::{Contender, Course, Trace};
 use capacity_settings::Needs;
+use human_text::counted;
 
 use crate::arguments::{Backtest, BacktestSource, Global};
 use crate::exit::{Exit, print, tell};
@@ -197,17 +198,18 @@ fn notes(load: &Load, run: &Run) -> Vec<String> {
             load.trace.gaps()
         ));
     }
-    let counted = minutes
+    let scored = minutes
         - (run
             .settings(&load.trace)
             .map_or(0, |settings| settings.warmup_days)
             * 24
             * 60)
             .min(minutes);
-    if counted < 24 * 60 {
+    if scored < 24 * 60 {
         notes.push(format!(
-            "only {counted} minute{} counted, less than a day; scaled to 30 days, this is not representative of a month",
-            if counted == 1 { " is" } else { "s are" }
+            "only {} {} counted, less than a day; scaled to 30 days, this is not representative of a month",
+            counted(scored, "minute"),
+            if scored == 1 { "is" } else { "are" }
         ));
     }
     notes

@@ -7,13 +7,12 @@ mod trace;
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use capacity_autopilot::{
-    EvaluationRequest, Plan, Scope, assume_documented_sizes, counted, decision_in_ledger,
-};
+use capacity_autopilot::{EvaluationRequest, Plan, Scope, assume_documented_sizes, decision_in_ledger};
 use capacity_engine::explain::{explain, row_of};
 use capacity_engine::{NamespaceId, NamespacePatterns, ReasonCode};
 use capacity_ledger::Ledger;
 use capacity_settings::Needs;
+use human_text::counted;
 
 use crate::arguments::{Explain, Global};
 use crate::exit::{Exit, print, tell};

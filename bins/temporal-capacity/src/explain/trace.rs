@@ -13,6 +13,7 @@ use capacity_engine::explain::nearest;
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{Capacity, PricePerMillion};
 use capacity_settings::Needs;
+use human_text::counted;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -93,8 +94,8 @@ pub(super) fn explain(file: &Path, flags: &Explain, global: &Global) -> anyhow::
     let length = i64::try_from(trace.len())?;
     ensure!(
         (0..length).contains(&minute),
-        "--at {at} is outside of {shown}, which has {length} minute{}{}",
-        if length == 1 { "" } else { "s" },
+        "--at {at} is outside of {shown}, which has {}{}",
+        counted(length, "minute"),
         if trace.first_minute() == 0 {
             String::new()
         } else {

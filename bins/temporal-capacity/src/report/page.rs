@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use capacity_engine::pricing::in_dollars;
+use human_text::counted;
 use rust_decimal::Decimal;
 
 use super::sheets::{Sheet, headline, sheets};
 use super::shown::Shown;
 use super::text::{closing, row_line};
-use crate::render::{counted, html_escaped};
+use crate::render::html_escaped;
 
 pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
     let report = &shown.report;

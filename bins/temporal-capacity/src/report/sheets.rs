@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use capacity_engine::pricing::in_dollars;
 use capacity_report::{Figures, Reconciliation, Report};
+use human_text::{counted, grouped};
 use rust_decimal::Decimal;
 
 use super::shown::Shown;
-use crate::render::{counted, grouped};
 
 /// Maximum number of rows that a table shows. JSON and CSV contain all.
 const SHOWN: usize = 40;
@@ -297,7 +297,7 @@ pub(super) fn headline(report: &Report) -> String {
         "{} paid for unused capacity in {} of {}, with {}.",
         in_dollars(total.idle_usd),
         counted(total.hours_provisioned, "provisioned hour"),
-        counted(report.namespaces.len() as u64, "namespace"),
+        counted(report.namespaces.len(), "namespace"),
         counted(total.throttled_minutes, "throttled minute")
     );
     for (policy, name) in [
@@ -345,9 +345,9 @@ pub(super) fn verdict(bill: &Reconciliation) -> String {
             } else {
                 "higher"
             },
-            grouped(bill.differences.len() as u64),
+            grouped(bill.differences.len()),
             grouped(compared),
-            grouped(bill.unexplained as u64)
+            grouped(bill.unexplained)
         )
     };
     if bill.hours_not_billed > 0 {

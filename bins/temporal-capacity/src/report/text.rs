@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use capacity_report::{Figure, Rows};
 use comfy_table::{Cell, CellAlignment};
+use human_text::counted;
 use serde_json::Value;
 
 use super::sheets::{headline, sheets, verdict};
 use super::shown::Shown;
-use crate::render::counted;
 use crate::tables;
 use crate::terminal::Terminal;
 

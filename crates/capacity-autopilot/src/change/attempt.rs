@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use capacity_engine::RequestState;
 use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, ResourceState, Spec};
+use human_text::counted;
 
 use super::refusal::{Call, Consequence, consequence};
 use super::state::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
@@ -230,8 +231,8 @@ impl Changer {
 /// Formats the error for a change that took longer than allowed.
 pub(crate) fn still_not_done(operation_id: &str, bound: Duration) -> String {
     let bound = match bound.as_secs() {
-        seconds if seconds >= 60 && seconds % 60 == 0 => format!("{} minutes", seconds / 60),
-        seconds => format!("{seconds} seconds"),
+        seconds if seconds >= 60 && seconds % 60 == 0 => counted(seconds / 60, "minute"),
+        seconds => counted(seconds, "second"),
     };
     format!(
         "still not done after {bound}; the operation {operation_id} may still complete: check the namespace, then plan again"

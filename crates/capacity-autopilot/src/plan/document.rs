@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use capacity_engine::{Capacity, NamespaceId};
+use human_text::counted;
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -82,13 +83,13 @@ pub enum PlanError {
     #[error("the plan was changed after it was saved: make a new one instead of editing it")]
     Edited,
     /// A plan that is too old.
-    #[error("the plan is {age_minutes} minutes old, and at most {} are allowed: make a new one", PLAN_MAX_AGE.as_mins())]
+    #[error("the plan is {} old, and at most {} are allowed: make a new one", counted(*.age_minutes, "minute"), PLAN_MAX_AGE.as_mins())]
     TooOld {
         /// Age of the plan in minutes.
         age_minutes: i64,
     },
     /// A plan from the future.
-    #[error("the plan is {minutes} minutes in the future: check the clocks, then make a new one")]
+    #[error("the plan is {} in the future: check the clocks, then make a new one", counted(*.minutes, "minute"))]
     FromTheFuture {
         /// Minutes by which the plan is in the future.
         minutes: i64,

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use human_text::noun;
 use jiff::Timestamp;
 
 use super::judgment::Judged;
@@ -175,9 +176,9 @@ fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<()
     let window = judged.window;
     if window.is_estimate() && !guards.disable_on_estimate {
         let missing = window.minutes_missing();
-        let noun = if missing == 1 { "minute" } else { "minutes" };
         let reason = format!(
-            "{because}, but capacity is not released on less than an hour of data, {missing} more {noun} needed"
+            "{because}, but capacity is not released on less than an hour of data, {missing} more {} needed",
+            noun(missing, "minute")
         );
         return Err(Verdict::hold(ReasonCode::EstimateOnly, reason));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use human_text::{counted, grouped, noun};
 use serde::{Deserialize, Serialize};
 
 use super::contract::{CapacityPolicy, PolicyTarget, PolicyView, Wish};
@@ -13,7 +14,6 @@ use crate::capacity::{Capacity, Trus};
 use crate::decision::{ConsideredOption, ReasonCode};
 use crate::limit::LimitKind;
 use crate::pricing::{ActionPrice, in_dollars, minimum_actions_per_hour, shortfall};
-use crate::rate::thousands;
 use crate::window::UsageWindow;
 
 /// A default size above the largest allowed size.
@@ -221,14 +221,14 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
     let hour = window.actions_of_the_hour();
     let used = format!(
         "{} in the last hour{}",
-        counted(hour.whole()),
+        counted(hour.whole(), LimitKind::Actions.singular()),
         estimate_note(window)
     );
     let threshold = |side: &str| {
         format!(
             "{} actions in the last hour, {side} the threshold of {}",
-            thousands(hour.whole()),
-            thousands(settings.min_actions_per_hour)
+            grouped(hour.whole()),
+            grouped(settings.min_actions_per_hour)
         )
     };
     if !hour.is_below(settings.min_actions_per_hour) {
@@ -248,7 +248,7 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
     let options = release_options(judged, &threshold("below"));
     let because = format!(
         "{used}, below the threshold of {}",
-        thousands(settings.min_actions_per_hour)
+        grouped(settings.min_actions_per_hour)
     );
     let held = |code, reason| {
         let blocked = Some(Capacity::OnDemand);
@@ -263,7 +263,7 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
         let missing = window.minutes_missing();
         let reason = format!(
             "{because}; capacity is not released on an estimate, {missing} more {} of data needed",
-            if missing == 1 { "minute" } else { "minutes" }
+            noun(missing, "minute")
         );
         return held(ReasonCode::EstimateOnly, reason);
     }
@@ -294,7 +294,7 @@ fn unused_minimum(actions: u128, prices: &ActionPrice, trus: Trus) -> String {
     }
     format!(
         "; below the hourly minimum of {}, paying {}/h for unused capacity",
-        thousands(minimum_actions_per_hour(capacity)),
+        grouped(minimum_actions_per_hour(capacity)),
         in_dollars(prices.of(missing))
     )
 }
@@ -311,15 +311,6 @@ pub(super) fn on_demand(judged: &PolicyView<'_>) -> (ReasonCode, String) {
         let reason = format!("on-demand, no usage reported, limit of {limit} actions/s");
         (ReasonCode::IdleOnDemand, reason)
     }
-}
-
-fn counted(actions: u128) -> String {
-    let noun = if actions == 1 {
-        LimitKind::Actions.singular()
-    } else {
-        LimitKind::Actions.noun()
-    };
-    format!("{} {noun}", thousands(actions))
 }
 
 /// Returns how many minutes the total is based on, unless it is all 60.

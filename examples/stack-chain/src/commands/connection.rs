@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use human_text::counted;
 use stack_chain::provider::ProviderError;
 use stack_chain::settings::{Account, connect};
 use temporalio_client::grpc::WorkflowService as _;
@@ -46,17 +47,14 @@ pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
         .as_ref()
         .ok()
         .and_then(|stacks| stacks.first().map(|stack| stack.id.clone()));
-    right(
-        "list stacks",
-        stacks.map(|stacks| format!("{} stacks", stacks.len())),
-    );
+    right("list stacks", stacks.map(|stacks| counted(stacks.len(), "stack")));
     if let Some(stack) = first {
         right(
             "read runs",
             provider
                 .runs(&stack)
                 .await
-                .map(|runs| format!("{} runs of {stack}", runs.len())),
+                .map(|runs| format!("{} of {stack}", counted(runs.len(), "run"))),
         );
     }
     text.push_str("permission to trigger runs: not checked, because that would start a run\n");

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use human_text::grouped;
 use rust_decimal::Decimal;
 
 use super::evaluate::evaluate_only;
@@ -23,7 +24,7 @@ use crate::limit::LimitKind;
 use crate::policy::contract::{CapacityPolicy, PolicyState, PolicyTarget, PolicyView, Wish};
 use crate::policy::threshold;
 use crate::pricing::in_dollars;
-use crate::rate::{Rate, thousands};
+use crate::rate::Rate;
 use crate::snapshot::CapacityInfo;
 
 /// The `break-even` policy.
@@ -405,7 +406,7 @@ impl Told<'_> {
             let compared = waiting.reason.raised(&|cost| self.money(cost));
             return self.counted(format!("{compared}; waiting is cheaper"));
         }
-        let throttled = thousands(self.throttled().unsigned_abs());
+        let throttled = grouped(self.throttled().unsigned_abs());
         let let_pass = self.money(self.parameters.let_pass());
         self.counted(format!(
             "{throttled} actions throttled in the last {RECENT_SLOTS} min; waiting for them costs less than {let_pass}, or they were throttled before the last change took effect"

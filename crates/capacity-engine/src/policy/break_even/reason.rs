@@ -1,9 +1,10 @@
 //! Formats a decision of the policy, with the numbers behind it.
 
+use human_text::{counted, grouped};
+
 use super::model::{Outcome, Reason, Rule, Situation};
 use super::state::MINUTES_UNTIL_EFFECT;
 use crate::capacity::Capacity;
-use crate::rate::thousands;
 
 impl Reason {
     /// Formats the comparison of waiting with scaling up.
@@ -22,8 +23,7 @@ impl Reason {
         };
         let over = match similar_bursts {
             0 => String::new(),
-            1 => " over 1 similar burst".to_owned(),
-            bursts => format!(" over {bursts} similar bursts"),
+            bursts => format!(" over {}", counted(bursts, "similar burst")),
         };
         format!(
             "throttled in {throttled_minutes} of the last {of_minutes} min, {} actions queued, demand {} APS; \
@@ -175,7 +175,7 @@ fn aps(per_minute: i64) -> String {
 }
 
 fn count(number: i64) -> String {
-    thousands(number.max(0).unsigned_abs())
+    grouped(number.max(0).unsigned_abs())
 }
 
 /// Formats a minute since midnight as a time of day.

@@ -1,5 +1,6 @@
 //! Numeric inputs of a decision.
 
+use human_text::grouped;
 use jiff::{SignedDuration, Timestamp};
 
 use super::inputs::Inputs;
@@ -7,7 +8,7 @@ use crate::capacity::{CapacityRequest, Trus};
 use crate::limit::LimitKind;
 use crate::policy::ThresholdSettings;
 use crate::policy::words::span;
-use crate::rate::{Rate, thousands};
+use crate::rate::Rate;
 use crate::snapshot::{CapacityInfo, ReportedUsage};
 use crate::usage::MinuteSample;
 use crate::window::UsageWindow;
@@ -91,10 +92,10 @@ fn per_second(rate: Rate) -> String {
     let thousandths = rate.micros_per_second() / RATE_GRAIN;
     let (whole, rest) = (thousandths / 1_000, thousandths % 1_000);
     if rest == 0 {
-        format!("{}/s", thousands(whole))
+        format!("{}/s", grouped(whole))
     } else {
         let decimals = format!("{rest:03}");
-        format!("{}.{}/s", thousands(whole), decimals.trim_end_matches('0'))
+        format!("{}.{}/s", grouped(whole), decimals.trim_end_matches('0'))
     }
 }
 
@@ -220,7 +221,7 @@ fn hour(window: &UsageWindow) -> Dial {
         grain: 1,
         scale: 1,
         set: Box::new(set),
-        show: Box::new(move |inputs| thousands(window_of(inputs).map_or(0, total))),
+        show: Box::new(move |inputs| grouped(window_of(inputs).map_or(0, total))),
     }
 }
 
@@ -464,7 +465,7 @@ fn of_threshold(threshold: ThresholdSettings) -> [Dial; 2] {
                 settings.min_actions_per_hour = value;
                 set(inputs, settings);
             },
-            move |inputs| thousands(of(inputs).min_actions_per_hour),
+            move |inputs| grouped(of(inputs).min_actions_per_hour),
         ),
         count_dial(
             "DEFAULT_TRU_COUNT",
