@@ -132,11 +132,13 @@ impl StackExecution {
         Self::approval(context).await?;
         let retry = context.state(|it| it.request.stack.retry);
         loop {
+            // Before each attempt, because the window may have closed since the last one.
             Self::window(context).await?;
             Self::room(context).await?;
             let run = Self::trigger(context).await?;
             let result = Self::wait_for(context, run).await?;
             let attempts = context.state(|it| it.attempts);
+            // After a timeout, the run is still active, so a new one would only queue behind it.
             if result.outcome != Outcome::Failed || attempts >= retry.attempts {
                 return Ok(result);
             }
@@ -220,6 +222,7 @@ impl StackExecution {
     /// Waits until the limits of runs per hour permit a run.
     async fn room(context: &WorkflowContext<Self>) -> Result<(), Stop> {
         let reservation = context.state(|it| Reservation {
+            // The same for each retry of the activity, and different for the next attempt.
             key: format!("{}/{}/{}", it.request.chain, it.request.stack.id, it.attempts),
             stack: it.request.stack.id.clone(),
             most_of_all: it.request.settings.most_runs_per_hour,
@@ -308,6 +311,7 @@ impl StackExecution {
             (at, it.request.settings.clone(), it.request.stack.timeout_seconds)
         });
         let bound = Duration::from_secs(label.unwrap_or(settings.run_timeout_seconds));
+        // The workflow's time, because the machine's would differ in a replay.
         let begun = context.workflow_time();
         let took = || match (context.workflow_time(), begun) {
             (Some(now), Some(begun)) => now.duration_since(begun).unwrap_or_default(),
@@ -327,9 +331,7 @@ impl StackExecution {
                 ));
                 return Ok(result);
             }
-            let poll =
-                (took() / POLL_SHARE).clamp(Duration::from_millis(settings.poll_ms.max(1)), LONGEST_POLL);
-            Self::pause(context, poll).await?;
+            Self::pause(context, poll_interval(took(), settings.poll_ms)).await?;
             let read = context
                 .execute_activity(ChainActivities::read_run, at.clone(), options::POLL.options())
                 .await;
@@ -445,6 +447,13 @@ impl StackExecution {
     }
 }
 
+/// Returns the interval until the next poll of a run of this age.
+fn poll_interval(age: Duration, least_ms: u64) -> Duration {
+    // Not `clamp`, which panics if the configured minimum exceeds the maximum.
+    let interval = (age / POLL_SHARE).min(LONGEST_POLL);
+    interval.max(Duration::from_millis(least_ms.max(1)))
+}
+
 fn outcome_of(progress: Progress) -> Option<Outcome> {
     match progress {
         Progress::Active | Progress::Waiting => None,
@@ -472,4 +481,20 @@ pub(super) fn seconds(time: SystemTime) -> Option<u64> {
     time.duration_since(SystemTime::UNIX_EPOCH)
         .ok()
         .map(|since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case::young(10, 5_000, 5)]
+    #[case::older(600, 5_000, 30)]
+    #[case::old(36_000, 5_000, 60)]
+    #[case::minimum_above_the_maximum(10, 120_000, 120)]
+    fn the_poll_interval_grows_with_the_run(#[case] age: u64, #[case] least_ms: u64, #[case] seconds: u64) {
+        let interval = poll_interval(Duration::from_secs(age), least_ms);
+        assert_eq!(interval, Duration::from_secs(seconds));
+    }
 }
