@@ -103,8 +103,8 @@ pub fn dot(graph: &Graph) -> String {
 /// Returns the graph in Mermaid format.
 pub fn mermaid(graph: &Graph) -> String {
     let mut text = "graph LR\n".to_owned();
-    // Mermaid treats some ids, such as `end`, as keywords.
-    let node = |id: &str| format!("s_{}[\"{id}\"]", id.replace('-', "_m"));
+    // Mermaid treats some ids, such as `end`, as keywords. `_` is doubled, so that `a-b` and `a_mb` differ.
+    let node = |id: &str| format!("s_{}[\"{id}\"]", id.replace('_', "__").replace('-', "_m"));
     for (parent, child, style) in edges(graph) {
         let arrow = match style {
             Condition::OnSuccess => "-->",
@@ -163,6 +163,20 @@ mod tests {
             mermaid(&graph()),
             "graph LR\n  s_my_mdb[\"my-db\"] -. on failure .-> s_alarm[\"alarm\"]\n  \
              s_network[\"network\"] --> s_my_mdb[\"my-db\"]\n"
+        );
+    }
+
+    #[test]
+    fn mermaid_keeps_similar_ids_apart() {
+        let stack = |id: &str, labels: &[&str]| Stack {
+            id: id.to_owned(),
+            labels: labels.iter().map(|it| (*it).to_owned()).collect(),
+            ..Stack::default()
+        };
+        let stacks = vec![stack("a-b", &[]), stack("a_mb", &["dependsOn:a-b"])];
+        assert_eq!(
+            mermaid(&Graph::of(stacks, Dialect::Both)),
+            "graph LR\n  s_a_mb[\"a-b\"] --> s_a__mb[\"a_mb\"]\n"
         );
     }
 
