@@ -68,7 +68,8 @@ pub fn validate(input: &Lenient<Numbers>) -> Result<Pair, InvalidInput> {
     }
     let mut reasons = Vec::new();
     let mut number = |name: &str, value: Option<i64>| match value {
-        Some(value) if value.abs() <= MAX => value,
+        // Not `abs`, which overflows for the lowest number.
+        Some(value) if (-MAX..=MAX).contains(&value) => value,
         Some(value) => {
             reasons.push(format!("`{name}` = {value} must be from -{MAX} to {MAX}"));
             0
@@ -178,6 +179,14 @@ mod tests {
         };
         let InvalidInput(reasons) = validate(&numbers.into()).expect_err("invalid");
         assert_eq!(reasons.len(), 2, "{reasons:?}");
+        let numbers = Numbers {
+            a: Some(i64::MIN),
+            b: Some(0),
+        };
+        assert!(
+            validate(&numbers.into()).is_err(),
+            "the lowest number has no absolute value"
+        );
         let numbers = Numbers {
             a: Some(-MAX),
             b: Some(MAX),
