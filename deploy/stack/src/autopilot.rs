@@ -46,6 +46,7 @@ pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
             .map(|(name, value)| (name.to_owned(), value)),
     );
     let password = place.password()?;
+    // Through the pooler: the check of `database.max_connections` counts on it.
     let ledger = format!(
         "postgres://{USER}:{password}@{}/{LEDGER}",
         stack.network().pgbouncer()
@@ -61,6 +62,7 @@ pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     }
     let what = format!("capacity-worker at {}", stack.network().autopilot());
     wait::until(place, Some(WORKER), &what, async || {
+        // A healthy worker may not get any tasks yet; a poller proves that matching knows it.
         http(&stack.network().autopilot(), "/healthz")
             .await
             .map_err(NotServing::Page)?;
@@ -76,6 +78,7 @@ pub async fn start(place: &Place, stack: &Stack) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
+    // Only now, so that the first evaluation does not wait for a worker.
     schedule(place, &variables)
 }
 
@@ -111,8 +114,10 @@ async fn cloud(place: &Place, stack: &Stack) -> anyhow::Result<BTreeMap<String, 
                 "--listen",
                 &stack.network().cloud(),
             ])
+            // Empties the file first, so that the address of an earlier simulator is never read.
             .stdout(std::fs::File::create(&introduction)?)
             .current_dir(place.folder());
+        // Its standard output is read below, so only its errors go to the log.
         process::start_with_output(place, CLOUD, &mut command, log)?;
     }
     wait::until(
@@ -120,6 +125,7 @@ async fn cloud(place: &Place, stack: &Stack) -> anyhow::Result<BTreeMap<String, 
         Some(CLOUD),
         &format!("the simulated cloud at {}", stack.network().cloud()),
         async || {
+            // A half-written file does not parse, and is read again.
             let text = std::fs::read_to_string(&introduction).unwrap_or_default();
             serde_json::from_str(&text).map_err(|_| NotReady::yet("it has not reported its address yet"))
         },

@@ -72,6 +72,7 @@ pub fn ensure(folder: &Path, loopback: &str, leaf_days: u16) -> anyhow::Result<(
         key.exists() && certificate.exists()
     };
     if !LEAVES.iter().all(is_whole) {
+        // Issuing all of them is harmless, because existing keys are kept.
         renew(folder, loopback, leaf_days.into())?;
     }
     readable(folder)?;
@@ -141,7 +142,9 @@ fn trusted(folder: &Path) -> anyhow::Result<()> {
         );
         let verifier = http_edge::tls::verifier(&authorities)
             .with_context(|| format!("{} cannot be used as an authority", authority_path.display()))?;
+        // Also for those that only clients present: every leaf has both usages.
         let outcome = verifier.verify_server_cert(
+            // `readable` has checked that there is one.
             &certificates[0],
             &[],
             &ServerName::try_from(host)?,
@@ -189,6 +192,7 @@ pub fn renew(folder: &Path, loopback: &str, leaf_days: i64) -> anyhow::Result<()
             write_secret(&key_path, &KeyPair::generate()?.serialize_pem())?;
         }
         let mut names = vec![host.to_owned()];
+        // For clients that connect by address and set no server name. A role has at most nine processes.
         if name == "frontend" {
             names.extend((1..=9).map(|number| format!("{loopback}.1.{number}")));
         }
@@ -231,6 +235,7 @@ fn distinguished(name: &str) -> DistinguishedName {
 fn authority_params(name: &str) -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.distinguished_name = distinguished(name);
+    // No further authorities below this one.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     validity(&mut params, AUTHORITY_DAYS)?;
@@ -239,6 +244,7 @@ fn authority_params(name: &str) -> anyhow::Result<CertificateParams> {
 
 fn validity(params: &mut CertificateParams, days: i64) -> anyhow::Result<()> {
     let today = jiff::tz::TimeZone::UTC.to_datetime(jiff::Timestamp::now()).date();
+    // A day early, so that a machine whose clock is slow accepts it.
     let from = today.checked_sub(jiff::Span::new().days(1))?;
     // Include all of the last day.
     let until = today.checked_add(jiff::Span::new().days(days + 1))?;

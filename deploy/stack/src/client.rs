@@ -140,6 +140,7 @@ pub async fn connect(place: &Place, settings: &ConnectionSettings) -> Result<Cli
         Ok(client) => return Ok(client),
         Err(error) => error,
     };
+    // A handshake of our own can name the file to repair; the client library's error cannot.
     if let Some(leaf) = Leaf::of(Role::Frontend) {
         served(place, &settings.address, &leaf).await?;
     }
@@ -182,6 +183,7 @@ pub async fn serving(place: &Place, stack: &Stack, member: Member) -> Result<(),
             Err(NotServing::Unhealthy)
         }
     };
+    // One bound for the connection, and one for the handshake that explains its failure.
     tokio::time::timeout(2 * BOUND, ask)
         .await
         .unwrap_or(Err(NotServing::Handshake(HandshakeError::Late)))
@@ -236,6 +238,7 @@ pub(crate) fn told(status: &Status) -> String {
 pub async fn http(address: &str, path: &str) -> Result<String, PageError> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;
+        // With version 1.0, the server closes the connection after the page, so there are no chunks to parse.
         let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut bytes = Vec::new();

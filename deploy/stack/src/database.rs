@@ -29,6 +29,7 @@ impl Account {
         if !is_root() {
             return Ok(None);
         }
+        // The standard library cannot look up users.
         let users = std::fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
         let find = |name: &str| {
             let line = users
@@ -95,12 +96,14 @@ fn query(
     let (host, port) = address.rsplit_once(':').unwrap_or((&address, "5432"));
     let mut command = Command::new(stack.postgres_programs.join("psql"));
     command
+        // Without the user's psqlrc, and with a separator that occurs in no value.
         .args(["-X", "-q", "-A", "-t", "-F", "\u{1f}", "-v", "ON_ERROR_STOP=1"])
         .args(["-h", host, "-p", port, "-U", USER, "-d", database, "-c", sql])
         .env("PGPASSWORD", password)
         .env("PGCONNECT_TIMEOUT", "5")
         // Its messages are parsed.
         .env("LC_ALL", "C")
+        // Both may be set in the user's shell, and would change the session.
         .env_remove("PGOPTIONS")
         .env_remove("PGSERVICE");
     let output = process::output_within(&mut command, within)
@@ -163,6 +166,8 @@ pub async fn start_postgres(place: &Place, stack: &Stack) -> anyhow::Result<()> 
         let (host, port) = address.rsplit_once(':').context("an address has a port")?;
         let mut command = Command::new(stack.postgres_programs.join("postgres"));
         command
+            // No Unix socket, because its default folder may belong to another user. The collector would
+            // write to another file than the one that `logs` shows.
             .args(["-h", host, "-p", port, "-k", "", "-c", "logging_collector=off"])
             .args(["-N", &stack.settings.database.max_connections.to_string()])
             .arg("-D")
@@ -183,11 +188,13 @@ pub async fn start_postgres(place: &Place, stack: &Stack) -> anyhow::Result<()> 
 fn initialize(place: &Place, stack: &Stack, account: Option<Account>, data: &Path) -> anyhow::Result<()> {
     crate::tell(&format!("creating the databases' folder {}", data.display()));
     let folder = place.database();
+    // A copy, because the account that runs initdb cannot read the stack's own file.
     let password = folder.join("password");
     crate::place::write_secret(&password, &place.password()?)?;
     Account::own(account, &password)?;
     let mut command = Command::new(stack.postgres_programs.join("initdb"));
     command
+        // The default, `trust`, would let every user of this machine in through loopback.
         .args(["-U", USER, "-A", "scram-sha-256", "--no-locale", "-E", "UTF8"])
         .arg(format!("--pwfile={}", password.display()))
         .arg("-D")
@@ -255,10 +262,13 @@ pub fn pgbouncer_ini(stack: &Stack, users: &Path) -> String {
     let databases = databases.join("\n");
     let settings = &stack.settings;
     let processes = u32::try_from(stack.settings.members().len()).unwrap_or(u32::MAX);
+    // Each process opens max_conns to each of two databases. PgBouncer refuses clients beyond the limit, so
+    // leave room for the ledger and for administrators.
     let clients = processes
         .saturating_mul(2 * u32::from(settings.database.max_conns))
         .saturating_add(100);
     format!(
+        // The roles' driver sends extra_float_digits, and PgBouncer rejects parameters that it does not know.
         "[databases]\n{databases}\n\n[pgbouncer]\nlisten_addr = {host}\nlisten_port = 6432\nunix_socket_dir =\n\
          auth_type = scram-sha-256\nauth_file = {users}\nadmin_users = {USER}\npool_mode = transaction\n\
          max_client_conn = {clients}\ndefault_pool_size = {pool}\n\
@@ -274,6 +284,7 @@ pub fn pgbouncer_ini(stack: &Stack, users: &Path) -> String {
 ///
 /// If it cannot be created.
 pub fn ensure_ledger(place: &Place, stack: &Stack) -> anyhow::Result<()> {
+    // Directly, because PgBouncer has no entry for the database `postgres`.
     let found = direct(
         place,
         stack,

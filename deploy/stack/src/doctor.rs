@@ -69,6 +69,7 @@ fn processes(lines: &[Line], report: &mut Report) {
 
 /// Returns the impact of a stopped process.
 fn effect(name: &str) -> &'static str {
+    // This turns `capacity-worker` into `capacity`, which keeps it apart from the role `worker`.
     let role = name.rsplit_once('-').map_or(name, |(role, _)| role);
     match role {
         "postgres" => "nothing can be read or written: every call fails",

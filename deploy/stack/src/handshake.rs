@@ -140,6 +140,7 @@ impl HandshakeError {
                 format!("`temporal-stack logs {name}` shows why; `temporal-stack restart {name}` restarts it")
             }
             Self::File(_) | Self::Expired | Self::Name(_) => RENEW.to_owned(),
+            // New certificates would not help: theirs begin a day in the past.
             Self::NotYet => "set this machine's clock".to_owned(),
             Self::Authority(path) => {
                 format!("restore {} if it was replaced; otherwise {RENEW}", path.display())
@@ -236,6 +237,7 @@ pub(crate) async fn served(
             .map_err(|error| HandshakeError::Other(io::Error::other(error)))?;
         let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         let mut stream = connected.map_err(|error| explain(place, leaf, error))?;
+        // A server that stays silent has not rejected it.
         if let Ok(Err(error)) = tokio::time::timeout(FIRST_BYTE, stream.read(&mut [0])).await {
             return Err(explain(place, leaf, error));
         }
@@ -273,6 +275,7 @@ fn explain(place: &Place, leaf: &Leaf, error: io::Error) -> HandshakeError {
             path: file(leaf.identity),
             reason: meaning(*alert),
         },
+        // Plain text does not parse as a TLS record.
         Some(rustls::Error::InvalidMessage(_)) => HandshakeError::NotTls,
         _ => HandshakeError::Other(error),
     }

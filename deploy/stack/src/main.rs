@@ -120,6 +120,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
+            // clap's own code for a usage error is 2, which this program does not have.
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
@@ -137,6 +138,7 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
+        // These need no run directory, so they also work where none can be derived, as in a container.
         Command::Apply {
             settings: Some(settings),
             dry_run,
@@ -146,11 +148,13 @@ async fn execute(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         _ => {}
     }
     let place = Place::find(arguments.dir.as_deref())?;
+    // These also work while an `up` holds the lock for minutes.
     let reads = matches!(
         arguments.command,
         Command::Status | Command::Logs { .. } | Command::Env
     );
     if !reads && !matches!(arguments.command, Command::Up { .. }) {
+        // Before the lock, which would create the run directory.
         place.stack()?;
     }
     let _lock = if reads { None } else { Some(run::lock(&place)?) };
@@ -237,6 +241,7 @@ async fn apply(place: &Place, settings: Option<&Path>, dry_run: bool) -> anyhow:
         (false, _) => write_error(NOTHING_TO_CHANGE),
         (true, true) => return Ok(ExitCode::FAILURE),
         (true, false) => {
+            // The doctor compares the server with the recorded declaration.
             place.record(&stack)?;
             write_error("applied\n");
         }

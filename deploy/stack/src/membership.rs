@@ -14,6 +14,7 @@ pub(crate) const HEARTBEAT: &str = "30 seconds";
 ///
 /// If the query fails.
 pub(crate) fn unknown_members(place: &Place, stack: &Stack) -> Result<Vec<Member>, QueryError> {
+    // The column has no time zone; its values are in UTC.
     let sql = format!(
         "select role, rpc_address from cluster_membership \
          where last_heartbeat > (now() at time zone 'utc') - interval '{HEARTBEAT}'"

@@ -227,6 +227,7 @@ pub async fn read(client: &Client, name: &str) -> anyhow::Result<Option<Present>
     let retention = config
         .workflow_execution_retention_ttl
         .map_or(0, |ttl| ttl.seconds);
+    // The server keeps the URI when archival is disabled.
     let archive = |state: i32, uri: String| (state == ArchivalState::Enabled as i32).then_some(uri);
     let request = ListSearchAttributesRequest {
         namespace: name.to_owned(),
@@ -262,6 +263,7 @@ const TYPES: [(IndexedValueType, &str); 7] = [
 
 fn type_name(number: i32) -> String {
     let found = TYPES.iter().find(|(kind, _)| *kind as i32 == number);
+    // A newer server may have more types.
     found.map_or_else(|| format!("type {number}"), |(_, name)| (*name).to_owned())
 }
 
@@ -320,6 +322,7 @@ async fn carry_out(client: &Client, wanted: &Wanted, difference: &Difference) ->
         };
         match WorkflowService::register_namespace(&mut client.clone(), request.into_request()).await {
             Ok(_) => {}
+            // Another `apply` has created it since it was read.
             Err(status) if status.code() == Code::AlreadyExists => {}
             Err(status) => anyhow::bail!(
                 "cannot create the namespace {name}{}: {}",
@@ -389,6 +392,7 @@ async fn add_attributes(
             OperatorService::add_search_attributes(&mut client.clone(), request.clone().into_request()).await;
         match added {
             Ok(_) => break,
+            // An earlier attempt succeeded although its response was lost, or another `apply` was faster.
             Err(status) if status.code() == Code::AlreadyExists => break,
             Err(status) if begun.elapsed() > KNOWN => {
                 anyhow::bail!("cannot add search attributes to {name}: {}", status.message());
@@ -397,6 +401,7 @@ async fn add_attributes(
         }
     }
     loop {
+        // Until an accepted attribute is listed, workflows that set it are rejected.
         let known = read(client, name).await?.unwrap_or_default().search_attributes;
         if attributes.keys().all(|attribute| known.contains_key(attribute)) {
             return Ok(());

@@ -47,6 +47,7 @@ pub fn home() -> anyhow::Result<PathBuf> {
 
 /// Returns whether this process runs as root.
 pub fn is_root() -> bool {
+    // It belongs to the effective user, which the standard library does not report.
     std::fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0)
 }
 
@@ -165,6 +166,7 @@ impl Place {
         );
         let mut bytes = [0; 24];
         std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        // Hexadecimal digits need no quoting in a URL, in PgBouncer's file or in YAML.
         let text: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         write_secret(&path, &text.concat())
     }
@@ -242,6 +244,8 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
 fn write_with_mode(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
+    // Next to the target, because a rename cannot cross file systems, and with the process id, because the
+    // doctor may write at the same time as another command.
     let mut partial = path.as_os_str().to_owned();
     partial.push(format!(".{}", std::process::id()));
     let write = || {
@@ -250,6 +254,7 @@ fn write_with_mode(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
             .write(true)
             .create(true)
             .truncate(true)
+            // From the start, so that a secret is never readable to others.
             .mode(mode)
             .open(&partial)?;
         file.write_all(text.as_bytes())?;

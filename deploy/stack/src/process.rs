@@ -70,6 +70,7 @@ fn start_time(pid: u32) -> Option<u64> {
     if matches!(*fields.first()?, "Z" | "X") {
         return None;
     }
+    // Field 22 in proc(5), without the first two and counted from 0.
     fields.get(19)?.parse().ok()
 }
 
@@ -100,12 +101,14 @@ pub(crate) fn start_with_output(
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;
     let pid = child.id();
+    // If it has already ended, 0 makes it count as died, since no process has that start time.
     let started = start_time(pid).unwrap_or_default();
     write_whole(&place.pid(name), &format!("{pid} {started}\n"))
 }
 
 /// Runs a program and returns its output; `None` if it exceeded the timeout and was killed.
 pub(crate) fn output_within(command: &mut Command, bound: Duration) -> std::io::Result<Option<Output>> {
+    // Two threads, because the program would block once either pipe is full.
     fn drained(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
         std::thread::spawn(move || {
             let mut bytes = Vec::new();
@@ -145,6 +148,7 @@ pub(crate) fn log_file(place: &Place, name: &str) -> anyhow::Result<File> {
     let path = place.log(name);
     OpenOptions::new()
         .create(true)
+        // The end of the previous run stays readable after a restart.
         .append(true)
         .open(&path)
         .with_context(|| format!("cannot write {}", path.display()))
@@ -157,6 +161,7 @@ pub(crate) fn log_file(place: &Place, name: &str) -> anyhow::Result<File> {
 /// If the signal cannot be sent.
 pub fn signal(place: &Place, name: &str, signal: Signal) -> anyhow::Result<()> {
     if let State::Running(pid) = state(place, name) {
+        // The standard library only kills, and only its own children.
         let sent = Command::new("kill")
             .args([signal.flag(), &pid.to_string()])
             .stderr(Stdio::null())
@@ -164,6 +169,7 @@ pub fn signal(place: &Place, name: &str, signal: Signal) -> anyhow::Result<()> {
             .context("cannot run `kill`")?;
         let is_gone = || !matches!(state(place, name), State::Running(_));
         anyhow::ensure!(
+            // It may have ended since its state was read.
             sent.success() || is_gone(),
             "{name} (pid {pid}) does not accept signals from this user"
         );
@@ -203,6 +209,7 @@ fn tail(place: &Place, name: &str, length: u64) -> std::io::Result<Vec<u8>> {
     let end = file.metadata()?.len();
     file.seek(SeekFrom::Start(end.saturating_sub(length)))?;
     let mut bytes = Vec::new();
+    // The log may grow while it is read.
     file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -241,6 +248,7 @@ pub(crate) fn last_words(place: &Place, name: &str) -> String {
     let bytes = tail(place, name, PIECES[0]).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let mut lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    // A crash further up is that of an earlier run.
     lines.drain(..lines.len().saturating_sub(TRACE));
     let is_sign = |line: &&str| SIGNS.iter().any(|sign| line.contains(sign));
     let last = lines.len().saturating_sub(5);

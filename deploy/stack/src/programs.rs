@@ -85,6 +85,7 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
     let status = Command::new("go")
         .args(["install", "-ldflags", "-s -w", &format!("{package}@v{version}")])
         .env("GOBIN", &own)
+        // Needs no C compiler, and no particular C library where it runs.
         .env("CGO_ENABLED", "0")
         .stdin(Stdio::null())
         .status()
@@ -95,6 +96,7 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
     );
     let mut entries = std::fs::read_dir(&own)?.flatten();
     let entry = entries.next().context("go produced no binary")?;
+    // Last, because a file with this name counts as complete.
     std::fs::rename(entry.path(), &built)?;
     std::fs::remove_dir_all(&own)?;
     Ok(built)
@@ -120,6 +122,7 @@ pub(crate) fn search_template(version: &str) -> anyhow::Result<serde_json::Value
         ));
         let output = Command::new("go")
             .args(["mod", "download", "-json", &module])
+            // Away from any go.mod, whose directives would apply.
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
             .output()
@@ -131,6 +134,7 @@ pub(crate) fn search_template(version: &str) -> anyhow::Result<serde_json::Value
             .with_context(missing)?
             .flatten()
             .filter_map(|entry| {
+                // As text, v10 would be older than v9.
                 let number: u32 = entry.file_name().to_str()?.strip_prefix('v')?.parse().ok()?;
                 let template = entry.path().join("index_template_v7.json");
                 template.is_file().then_some((number, template))
@@ -198,6 +202,7 @@ fn on_path(name: &str) -> impl Iterator<Item = PathBuf> {
 /// If PostgreSQL is not installed.
 pub fn postgres() -> anyhow::Result<PathBuf> {
     let is_whole = |folder: &PathBuf| {
+        // The distribution's client package installs psql alone into the same folder.
         ["initdb", "postgres", "psql"]
             .iter()
             .all(|program| folder.join(program).is_file())
@@ -215,6 +220,7 @@ pub fn postgres() -> anyhow::Result<PathBuf> {
         std::cmp::Reverse(version.and_then(|version| version.parse::<u32>().ok()))
     });
     let on_path = on_path("postgres").filter_map(|path| path.parent().map(Path::to_path_buf));
+    // PATH first, so that a user can select a version.
     on_path.chain(versions).find(is_whole).context(
         "PostgreSQL is not installed: `apt-get install postgresql`, or put initdb, postgres and psql on PATH",
     )

@@ -95,6 +95,7 @@ impl Failure {
             .split_once(" Is the server running on that host")
             .map_or(said, |(cause, _)| cause)
             .to_owned();
+        // psql shows no error code for a failed connection, so only the message is left.
         let has = |part: &str| said.contains(part);
         if has("password authentication failed")
             || has("SASL authentication failed")
@@ -122,6 +123,8 @@ impl QueryError {
     /// Returns whether a retry can succeed without a change.
     pub fn is_passing(&self) -> bool {
         match &self.failure {
+            // Unknown errors are most often those of a server that is still starting, and the wait has a
+            // limit.
             Failure::Late(_) | Failure::Other(_) => true,
             Failure::PasswordFile(_)
             | Failure::Psql(_)

@@ -26,6 +26,8 @@ pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> a
             "user": USER,
             "password": password,
             "maxConns": settings.database.max_conns,
+            // With fewer, connections are closed and reopened under load, which becomes a storm after an
+            // outage.
             "maxIdleConns": settings.database.max_conns,
             "maxConnLifetime": "1h",
             // PgBouncer in transaction mode loses prepared statements. Without this parameter, the frontend
@@ -75,6 +77,7 @@ pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> a
         },
         "dcRedirectionPolicy": { "policy": "noop" },
         "archival": archival(stack),
+        // Only `apply` enables archival, for the namespaces that declare it.
         "namespaceDefaults": { "archival": {
             "history": { "state": "disabled", "URI": archive_uri(place, stack, "history") },
             "visibility": { "state": "disabled", "URI": archive_uri(place, stack, "visibility") },
@@ -86,6 +89,7 @@ pub fn server(place: &Place, stack: &Stack, member: Member, password: &str) -> a
 fn tls(place: &Place) -> Value {
     let file = |name: &str| place.tls().join(name).display().to_string();
     json!({
+        // By default, the server never reloads them.
         "refreshInterval": "1m",
         "expirationChecks": { "warningWindow": "240h", "errorWindow": "48h", "checkInterval": "6h" },
         "internode": {
@@ -132,6 +136,7 @@ fn archival(stack: &Stack) -> Value {
         provider["s3store"] = json!({ "region": region });
         if let Some(endpoint) = &archival.s3_endpoint {
             provider["s3store"]["endpoint"] = json!(endpoint);
+            // Such services often have no host name for each bucket.
             provider["s3store"]["s3ForcePathStyle"] = json!(true);
         }
     }
@@ -147,6 +152,7 @@ fn archival(stack: &Stack) -> Value {
 /// Returns Temporal's dynamic configuration. A value without constraints applies everywhere.
 pub fn dynamic_config(stack: &Stack) -> Value {
     let entries = stack.settings.dynamic_config.iter().map(|(key, value)| {
+        // Any other list is itself the value.
         let is_list = value
             .as_array()
             .is_some_and(|list| !list.is_empty() && list.iter().all(|entry| entry.get("value").is_some()));

@@ -59,6 +59,7 @@ impl Role {
 
     /// Returns the port of the membership protocol.
     pub fn membership_port(self) -> u16 {
+        // Temporal's default ports: 6933 to 6935, and 6939.
         self.grpc_port() - 300
     }
 
@@ -66,6 +67,7 @@ impl Role {
     pub fn health_service(self) -> Option<&'static str> {
         match self {
             Self::Frontend => Some("temporal.api.workflowservice.v1.WorkflowService"),
+            // The server registers the health checks of all roles in the frontend's package.
             Self::History => Some("temporal.api.workflowservice.v1.HistoryService"),
             Self::Matching => Some("temporal.api.workflowservice.v1.MatchingService"),
             Self::Worker => None,
@@ -113,6 +115,7 @@ impl Member {
 
     /// Returns its IP address.
     pub fn ip(self, loopback: &str) -> String {
+        // With an address for each process, all of them can keep the server's default ports.
         format!("{loopback}.{}.{}", self.role.subnet(), self.number)
     }
 

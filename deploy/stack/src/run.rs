@@ -28,6 +28,7 @@ pub fn lock(place: &Place) -> anyhow::Result<std::fs::File> {
     std::fs::create_dir_all(place.folder())
         .with_context(|| format!("cannot create {}", place.folder().display()))?;
     let file = std::fs::File::create(place.folder().join("lock"))?;
+    // The system releases it when the command ends, however it ends.
     let locked = file.try_lock();
     anyhow::ensure!(
         locked.is_ok(),

@@ -225,12 +225,14 @@ fn look_at(place: &Place, stack: &Stack, name: &str) -> Result<Found, QueryError
         }
     }
     for table in SIGNS.concat() {
+        // A server that has never been used has namespaces too.
         if table != "namespaces" && found.tables.iter().any(|it| it == table) {
             found.has_workflows |= !ask(name, &format!("select 1 from {table} limit 1"))?.is_empty();
         }
     }
     if found.tables.iter().any(|table| table == "executions_visibility") {
         let rows =
+            // Counting a large table takes minutes. The estimate is -1 if the table was never analyzed.
             "select greatest(reltuples, 0)::bigint from pg_class where relname = 'executions_visibility'";
         found.rows = first(ask(name, rows)?)
             .next()
@@ -254,6 +256,7 @@ pub fn targets(place: &Place, stack: &Stack) -> anyhow::Result<[Version; 2]> {
     for (which, target) in targets.iter_mut().enumerate() {
         let scratch = format!("temporal_stack_scratch_{which}");
         let drop_scratch = format!("drop database if exists {scratch}");
+        // Left behind by an interrupted run.
         direct(place, stack, "postgres", &drop_scratch)?;
         set_up(place, stack, &scratch, which)?;
         let version = look_at(place, stack, &scratch)?.version;
@@ -292,6 +295,7 @@ fn set_up(place: &Place, stack: &Stack, database: &str, which: usize) -> anyhow:
             &["create-database", "--defaultdb", "postgres"],
         )?;
     }
+    // Version 0.0 creates only the version tables; the next step starts from there.
     tool(place, stack, database, &["setup-schema", "--version", "0.0"])?;
     tool(
         place,
@@ -319,6 +323,7 @@ fn tool(place: &Place, stack: &Stack, database: &str, arguments: &[&str]) -> any
             database,
         ])
         .args(arguments)
+        // Not an argument, which other users could read.
         .env("SQL_PASSWORD", place.password()?)
         .stdin(Stdio::null())
         .output()

@@ -115,6 +115,7 @@ fn types(properties: &Value) -> BTreeMap<String, String> {
     let fields = properties.as_object().into_iter().flatten();
     fields
         .map(|(field, mapping)| {
+            // Clusters omit the type of an object.
             let kind = mapping["type"].as_str().unwrap_or("object");
             (field.clone(), kind.to_owned())
         })
@@ -166,14 +167,17 @@ pub fn apply(place: &Place, stack: &Stack) -> anyhow::Result<()> {
                     "{url}: setting up the template {}",
                     template_name(search)
                 ));
+                // The older kind of template, which all supported products accept.
                 put(&format!("_template/{}", template_name(search)), &template)?;
             }
             Step::Index => {
                 tell(&format!("{url}: creating the index {}", search.index));
+                // The template supplies the fields.
                 put(&search.index, &json!({}))?;
             }
             Step::Fields(fields) => {
                 tell(&format!("{url}: adding {} to the index", fields.join(", ")));
+                // Existing fields are accepted if their type is the same.
                 let properties = json!({ "properties": template["mappings"]["properties"] });
                 put(&format!("{}/_mapping", search.index), &properties)?;
             }

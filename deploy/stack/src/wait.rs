@@ -92,6 +92,7 @@ pub(crate) async fn until<T>(
     let begun = Instant::now();
     let mut announced: Option<Instant> = None;
     let is_running = |name: &String| matches!(state(place, name), State::Running(_));
+    // Not only this process: without PostgreSQL, for example, a role never becomes ready.
     let mut watched: Vec<String> = names(place).into_iter().filter(is_running).collect();
     // The process may have died already.
     watched.extend(process.map(str::to_owned));
@@ -115,6 +116,7 @@ pub(crate) async fn until<T>(
             anyhow::bail!(
                 "{name} died {when}. The end of its log ({}):\n{words}\n{}",
                 place.log(name).display(),
+                // The decisive line may be above those that are shown.
                 remedy(&format!("{words}\n{}", last_lines(place, name, 20)))
             );
         }

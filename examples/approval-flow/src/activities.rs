@@ -93,6 +93,7 @@ impl Approvals {
             tracing::info!(workflow_id = outcome.id, "audit: {}", outcome.sentence);
             return Ok(());
         };
+        // The lock protects no data that a panic could have damaged.
         let _one = self.appending.lock().unwrap_or_else(PoisonError::into_inner);
         append(path, &run, &outcome)?;
         Ok(())
@@ -100,6 +101,7 @@ impl Approvals {
 }
 
 fn append(path: &Path, run: &str, outcome: &Outcome) -> std::io::Result<()> {
+    // JSON escapes quotes, so the text of a request cannot imitate this.
     let marker = format!("\"run\":\"{run}\"");
     if let Ok(file) = std::fs::File::open(path) {
         for line in std::io::BufReader::new(file).lines() {
@@ -114,6 +116,7 @@ fn append(path: &Path, run: &str, outcome: &Outcome) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
     // A single write, so that two processes never mix their lines.
     file.write_all(format!("{record}\n").as_bytes())?;
+    // The workflow completes once this returns, so the record must survive a crash.
     file.sync_data()
 }
 

@@ -91,6 +91,7 @@ impl ApprovalFlow {
             outcome.end = End::Denied;
             outcome.sentence = policy.reason;
         }
+        // Before the audit record, so that a decision that arrives now is refused instead of ignored.
         context.state_mut(|state| state.status.phase = Phase::Closed);
         context
             .execute_activity(Approvals::audit, outcome.clone(), patient())
@@ -164,6 +165,7 @@ impl ApprovalFlow {
                 Vec::from_iter(state.input_problem.clone()),
             )
         });
+        // An input that does not decode is replaced by an empty one, whose problems would mislead.
         if problems.is_empty() {
             problems = request.problems();
         }
@@ -190,6 +192,8 @@ impl ApprovalFlow {
         while context.state(|state| state.status.decision.is_none()) && !left.is_zero() {
             let mut pause = every.min(left);
             let is_last = pause == left && every < Duration::from_secs(request.expires_after_seconds);
+            // `patched` is last, because it writes a marker to the history even if there is nothing to
+            // change.
             if is_last && !reminded_halfway && context.patched(PATCH_LAST_REMINDER) {
                 reminded_halfway = true;
                 pause = left / 2;
@@ -214,6 +218,7 @@ impl ApprovalFlow {
             left = left.saturating_sub(pause);
             if context.state(|state| state.status.decision.is_none()) && !left.is_zero() {
                 let status = context.state_mut(|state| {
+                    // Before the activity, which shows the number.
                     state.status.reminders += 1;
                     state.status.clone()
                 });

@@ -41,6 +41,7 @@ fn check_graph(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
     }
     // A step that needs an unreachable step is unreachable too.
     loop {
+        // One pass is not enough, because a step may be listed before a step that it needs.
         let more = steps.iter().find_map(|step| {
             if dead.contains_key(step.id.as_str()) || cyclic.contains(step.id.as_str()) {
                 return None;
@@ -230,7 +231,9 @@ fn known_form(node: &Node, steps: &[Step]) -> Option<&'static str> {
             let step = steps.iter().find(|step| step.id == *id)?;
             Some(activity(step.activity.as_ref()?)?.output)
         }
+        // Inputs of the run, and values inside of outputs, have no declared type.
         [Part::Reference(_)] => None,
+        // A reference among other text becomes text.
         _ => Some(form_of(&Value::String(String::new()))),
     }
 }

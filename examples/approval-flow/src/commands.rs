@@ -36,6 +36,7 @@ pub async fn start(client: &Client, request: ApprovalRequest, id: Option<String>
     }
     let id = id.unwrap_or_else(new_id);
     let options = WorkflowStartOptions::new(TASK_QUEUE, id.clone())
+        // Together, these make a repeated start return the same request, whether it is open or closed.
         .id_conflict_policy(temporalio_client::WorkflowIdConflictPolicy::UseExisting)
         .id_reuse_policy(temporalio_client::WorkflowIdReusePolicy::RejectDuplicate)
         .build();
@@ -49,6 +50,7 @@ pub async fn start(client: &Client, request: ApprovalRequest, id: Option<String>
 }
 
 fn new_id() -> String {
+    // With the process id, so that two commands at the same time do not choose the same one.
     let nanos = jiff::Timestamp::now().as_nanosecond();
     format!("{ID_PREFIX}-{nanos:x}-{:x}", std::process::id())
 }
@@ -66,6 +68,7 @@ pub async fn decide(
 ) -> anyhow::Result<Answer> {
     let verb = if approved { "approve" } else { "reject" };
     let handle = client.get_workflow_handle::<ApprovalFlow>(id);
+    // First, because the error of an update does not say how the request ended.
     let described = describe(&handle, id).await?;
     if described.status() != WorkflowExecutionStatus::Running {
         bail!(

@@ -106,6 +106,7 @@ impl Driver {
     /// Runs all steps.
     #[run(name = "Driver")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<DriverOutcome> {
+        // Shared, because all steps use it at the same time.
         let context = &*context;
         let (definition, problem) =
             context.state(|state| (state.input.definition.clone(), state.problem.clone()));
@@ -124,6 +125,7 @@ impl Driver {
             .map(|step| Self::step(context, step.clone()))
             .collect();
         for ended in join_all(steps).await {
+            // Only a cancellation is an error here; a step that fails is a result.
             ended?;
         }
         let steps = context.state(|state| state.ends.clone());
@@ -306,11 +308,13 @@ impl Driver {
         if context.cancellation_token().is_cancelled() {
             return Err(WorkflowTermination::cancelled());
         }
+        // Removed after an expiry too: later decisions are refused, and one at the same moment still counts.
         Ok(context.state_mut(|state| state.waiting.remove(id).flatten()))
     }
 }
 
 fn options(step: &Step) -> ActivityOptions {
+    // Other clients may start unvalidated definitions, and 0 attempts would mean no limit.
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(step.retry_after_seconds.max(1)))
         .maximum_interval(Duration::from_mins(1))

@@ -60,6 +60,7 @@ pub fn sign(secret: &SecretString, timestamp: i64, body: &[u8]) -> String {
 }
 
 fn signed(timestamp: i64, body: &[u8]) -> Vec<u8> {
+    // Without a separator, digits could move between timestamp and body.
     [timestamp.to_string().as_bytes(), b".", body].concat()
 }
 
@@ -151,6 +152,7 @@ pub fn read(body: &[u8]) -> Result<(String, ApprovalRequest), Refused> {
     if !problems.is_empty() {
         return Err(invalid(problems.join("; ")));
     }
+    // With the length, so that no other pair of source and id results in the same text.
     let hash = digest::digest(
         &digest::SHA256,
         format!("{}:{source}{id}", source.len()).as_bytes(),
@@ -186,6 +188,7 @@ async fn receive(State(receiver): State<Receiver>, headers: HeaderMap, body: Byt
         &body,
         now,
     )
+    // Nothing is parsed before the signature is verified.
     .and_then(|()| read(&body));
     let (id, request) = match checked {
         Ok(read) => read,

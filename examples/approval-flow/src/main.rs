@@ -191,6 +191,7 @@ async fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
+            // clap's own code for a usage error is 2, which this program does not have.
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
@@ -386,6 +387,7 @@ async fn serve(listen: SocketAddr) -> anyhow::Result<()> {
         );
     }
     tracing::subscriber::set_global_default(subscriber(&config.log))?;
+    // Requests run in the workers of another process, which does not need the secret.
     let kit = Kit::without_workers(Config {
         listen: Some(listen),
         ..config

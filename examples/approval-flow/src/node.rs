@@ -90,6 +90,7 @@ pub fn parse(text: &str) -> Result<Node, Mistake> {
 
 fn node(yaml: &MarkedYaml<'_>, depth: usize) -> Result<Node, (usize, String)> {
     let line = yaml.span.start.line();
+    // This function is recursive, and so are those that use its result.
     if depth > MAX_DEPTH {
         return Err((line, format!("nested more than {MAX_DEPTH} levels deep")));
     }
@@ -114,6 +115,7 @@ fn node(yaml: &MarkedYaml<'_>, depth: usize) -> Result<Node, (usize, String)> {
             }
             Kind::Map(pairs)
         }
+        // Nested aliases can expand to any size.
         _ => return Err((line, "tags and aliases are not supported".to_owned())),
     };
     Ok(Node { line, kind })
@@ -124,6 +126,7 @@ fn value(scalar: &Scalar<'_>) -> Option<Value> {
         Scalar::Null => Value::Null,
         Scalar::Boolean(flag) => Value::Bool(*flag),
         Scalar::Integer(number) => Value::Number((*number).into()),
+        // YAML has infinity, JSON does not.
         Scalar::FloatingPoint(number) => Value::Number(Number::from_f64(number.into_inner())?),
         Scalar::String(text) => Value::String(text.to_string()),
     })

@@ -157,6 +157,7 @@ fn rule(reader: &mut Reader, node: &Node, path: &str) -> Option<Rule> {
             },
             _ => {
                 if let Some(text) = reader.text(value, &at) {
+                    // Inputs are converted in the same way.
                     let text = text.trim().to_lowercase();
                     conditions.push(match key {
                         "starts_with" => Condition::StartsWith(text),
@@ -218,6 +219,7 @@ impl PolicyFile {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = &self.path {
             let text = read(path)?;
+            // Not by its time, which a copy may keep.
             if text != last.0 {
                 let policy = Policy::read(&shown(Some(path)), &text)?;
                 tracing::info!(file = %path.display(), rules = policy.rules.len(), "the rules file changed");

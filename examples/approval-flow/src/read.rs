@@ -127,6 +127,7 @@ fn read_step(reader: &mut Reader, node: &Node, path: String) -> (Step, Lines) {
             "when" => {
                 lines.when = value.line;
                 step.when = match &value.kind {
+                    // Unquoted, `true` and `false` are not text in YAML.
                     Kind::Scalar(Value::Bool(flag)) => Some(Condition::read(&flag.to_string())),
                     _ => reader.text(value, &at).map(Condition::read),
                 };
@@ -137,6 +138,7 @@ fn read_step(reader: &mut Reader, node: &Node, path: String) -> (Step, Lines) {
         }
     }
     if matches!(node.kind, Kind::Map(_)) {
+        // An invalid id is empty too, and has been reported.
         if step.id.is_empty()
             && !reader
                 .mistakes

@@ -107,6 +107,7 @@ pub async fn operate(client: &Client, operation: &Operation) -> anyhow::Result<(
         }
         Operation::Unpause => {
             handle
+                // Otherwise the note of the pause stays.
                 .unpause(
                     Some("created by approval-flow schedule"),
                     UnpauseScheduleOptions::default(),

@@ -139,6 +139,7 @@ fn number(input: &Value, key: &'static str) -> Result<f64, ActivityError> {
 /// Converts a number to JSON, as an integer if it is whole.
 fn value_of(number: f64) -> Value {
     #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and small")]
+    // Up to 2^53, about 9e15, every integer is exact.
     if number.fract() == 0.0 && number.abs() < 9e15 {
         return json!(number as i64);
     }
@@ -172,6 +173,7 @@ impl Steps {
             }
             "number.add" => Ok(value_of(number(input, "a")? + number(input, "b")?)),
             "wait" => {
+                // A negative or huge number would panic below.
                 let seconds = number(input, "seconds")?.clamp(0.0, 86_400.0);
                 let sleep = tokio::time::sleep(Duration::from_secs_f64(seconds));
                 beating(&context, Duration::from_secs(2), (), sleep).await?;

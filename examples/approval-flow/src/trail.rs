@@ -49,6 +49,7 @@ pub fn trail(events: &[HistoryEvent]) -> Vec<Entry> {
                 };
                 scheduled.insert(event.event_id, name.unwrap_or_default());
             }
+            // The event of its completion contains no name.
             Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(update) => {
                 let request = update.accepted_request.as_ref();
                 let name = request

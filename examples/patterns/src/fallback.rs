@@ -135,6 +135,7 @@ fn cause(error: &ActivityExecutionError) -> Cause {
         Some(IncomingError::Application(failure)) if failure.type_name() == Some(UNAVAILABLE) => {
             Cause::Unavailable(failure.to_string())
         }
+        // The overall timeout, because attempts that time out are retried.
         Some(IncomingError::Timeout(_)) => Cause::Timeout,
         Some(_) | None => Cause::Other,
     }
@@ -144,6 +145,7 @@ fn bounded() -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_millis(200))
         .backoff_coefficient(1.0)
+        // Retries would only delay the fallback.
         .non_retryable_error_types([UNAVAILABLE])
         .build();
     let timeouts = ActivityCloseTimeouts::ScheduleAndStartToClose {
@@ -153,6 +155,7 @@ fn bounded() -> ActivityOptions {
     let mut options = ActivityOptions::with_close_timeouts(timeouts)
         .retry_policy(retry)
         .build();
+    // Through heartbeats, an attempt learns that it has timed out, and ends.
     options.heartbeat_timeout = Some(ATTEMPT);
     options
 }

@@ -66,6 +66,7 @@ impl LongRunning {
             context
                 .wait_condition(|state| !state.account.pending.is_empty() || state.account.closing)
                 .await?;
+            // Deposits first: those that arrived before the close still count.
             let Some(amount) = context.state_mut(|state| state.account.pending.pop_front()) else {
                 return Ok(context.state(|state| state.account.clone()));
             };
@@ -99,6 +100,7 @@ impl LongRunning {
 
     /// Closes the account once no deposits are pending.
     #[signal(name = "close")]
+    // Any payload is accepted, because one that does not decode would block the workflow.
     pub fn close(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.account.closing = true;
     }

@@ -135,6 +135,7 @@ async fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
+            // clap's own code for a usage error is 2, which this program does not have.
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
@@ -169,11 +170,13 @@ async fn execute(arguments: Arguments) -> anyhow::Result<()> {
             no_worker: false,
             pattern,
         } => {
+            // Metrics are of no use for a short run, and a worker may be using the port.
             config.listen = None;
             let mut running = Kit::new(config, registry()).start().await?;
             let outcome = run(&running.client(), pattern).await;
             running.stop();
             running.wait().await?;
+            // After the worker has stopped, also if the pattern failed.
             outcome?;
         }
     }

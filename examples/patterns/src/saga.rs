@@ -108,9 +108,11 @@ impl Saga {
                 .await
             {
                 Ok(text) => outcome.log.push(text),
+                // The others are still compensated.
                 Err(_) => outcome.not_compensated.push(step),
             }
         }
+        // Only now, so that a canceled trip is compensated first.
         if context.cancellation_token().is_cancelled() {
             return Err(WorkflowTermination::cancelled());
         }

@@ -307,6 +307,7 @@ impl Graph {
         let mut waiting = VecDeque::from([origin]);
         while let Some(next) = waiting.pop_front() {
             for child in self.dependents(next) {
+                // On a cycle, the origin depends on itself.
                 if child != origin && reached.insert(child) {
                     order.push(child);
                     waiting.push_back(child);
@@ -346,12 +347,15 @@ impl Graph {
     pub fn plan_with(&self, origin: &str) -> Result<Plan, PlanError> {
         let mut plan = self.plan_from(origin)?;
         let mut first = self.planned(origin, origin, &BTreeSet::new());
+        // Someone asked for this stack and its dependents, not for what it depends on.
         first.other_parents.append(&mut first.parents);
         // The user requested this run, so a cycle does not prevent it; its dependents on the cycle are
         // skipped already.
         first.skip = first.skip.filter(|_| self.cycle_of(origin).is_none());
+        // It waits for nothing in this chain, so on-failure would never hold.
         first.condition = Condition::OnSuccess;
         plan.stacks.insert(0, first);
+        // Its dependents have to wait for it, unlike for an origin that has already run.
         plan.origin = String::new();
         Ok(plan)
     }

@@ -77,6 +77,7 @@ impl Job {
         } else if is_in(&self.waiting) {
             Progress::Waiting
         } else {
+            // The system may have states that the file does not list.
             Progress::Active
         }
     }
@@ -131,6 +132,7 @@ impl Job {
 /// Inserts a run's id into a URL.
 fn with_run(url: &str, id: &str) -> String {
     let escaped: String = url::form_urlencoded::byte_serialize(id.as_bytes()).collect();
+    // In a path, `+` is not a space.
     url.replace("{run}", &escaped.replace('+', "%20"))
 }
 
@@ -162,6 +164,7 @@ impl Jobs {
         // Ignore the error if another part of the program has already installed a provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
+            // A redirect could leak the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(30))
             .build()
@@ -202,6 +205,7 @@ impl Jobs {
         url: &str,
         body: Option<&Value>,
     ) -> Result<String, ProviderError> {
+        // A `POST` whose response is lost may have started a run, and a repeated one could start another.
         let lost = if method == Method::POST {
             Trouble::Ambiguous
         } else {
@@ -216,6 +220,7 @@ impl Jobs {
             request = request.json(body);
         }
         let mut response = request.send().await.map_err(|error| {
+            // Without a connection, nothing was sent.
             let trouble = if error.is_connect() {
                 Trouble::Transient
             } else {
@@ -225,6 +230,7 @@ impl Jobs {
                 trouble,
                 format!(
                     "no response: {}",
+                    // The URL may contain a token.
                     temporal_worker_kit::chain(&error.without_url())
                 ),
             )

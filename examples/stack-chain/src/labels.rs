@@ -242,6 +242,7 @@ impl Reader {
             ("critical" | "chain-skip", Some(_)) => Err(LabelError::TakesNoValue(prefix.to_owned())),
             (_, Some(value)) if prefix.starts_with("chain-") => self.option(prefix, value, label),
             (_, None) if is_option(prefix) => Err(needs_value(prefix)),
+            // Labels of other tools are fine, unless they look like one of ours.
             _ => misspelled(prefix),
         }
     }
@@ -370,6 +371,7 @@ fn needs_value(prefix: &str) -> LabelError {
 fn misspelled(prefix: &str) -> Result<(), LabelError> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_', ' '], "");
     let given = plain(prefix);
+    // Short names are similar by chance.
     if given.len() < 6 || GRAMMAR.iter().any(|rule| rule.label == prefix) {
         return Ok(());
     }

@@ -88,6 +88,7 @@ impl Mail {
 fn transport(url: &SecretString) -> Result<AsyncSmtpTransport<Tokio1Executor>, &'static str> {
     const FORM: &str = "SMTP_URL must have the form smtps://USER:PASSWORD@HOST or smtp://HOST?tls=required";
     let text = url.expose_secret();
+    // Without the parser's message, which could quote the password.
     let parsed = url::Url::parse(text).map_err(|_| FORM)?;
     let is_encrypted = match parsed.scheme() {
         "smtps" => true,

@@ -67,6 +67,7 @@ impl Metrics {
             "Duration of completed chains.",
             &[("_sum", read(&self.chain_seconds)), ("_count", good + bad)],
         );
+        // During an outage, the values are left out instead of repeated.
         if let Some((count, oldest)) = open {
             family("stack_chain_open_chains", "gauge", "Open chains.", &[("", count)]);
             family(

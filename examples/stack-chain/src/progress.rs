@@ -33,6 +33,7 @@ impl Outcome {
     /// Returns whether stacks with the condition `on-failure` run after it.
     fn is_failure(self) -> bool {
         match self {
+            // Not the ones that a person ended on purpose.
             Self::Failed | Self::TimedOut => true,
             Self::Succeeded | Self::Canceled | Self::Rejected | Self::Skipped | Self::ChainCanceled => false,
         }
@@ -123,6 +124,7 @@ impl Progress {
         for (stack, group) in plan
             .stacks
             .iter()
+            // The dependencies of a skipped stack must not delay its group.
             .filter(|it| it.skip.is_none())
             .filter_map(|it| Some((it, it.group.as_deref()?)))
         {
@@ -135,6 +137,7 @@ impl Progress {
             let mut parents: BTreeSet<String> = stack.parents.iter().cloned().collect();
             let group = stack.group.as_deref().and_then(|group| of_group.get(group));
             parents.extend(group.into_iter().flatten().cloned());
+            // Its run ended before the chain started.
             parents.remove(&plan.origin);
             waits_for.insert(stack.id.clone(), parents);
         }
@@ -223,6 +226,7 @@ impl Progress {
         }
         for batch in self.batches() {
             let running = self.running().count();
+            // A group that exceeds the limit starts once nothing else is running.
             let fits = running + batch.len() <= self.most_running || running == 0;
             if !fits {
                 // Stacks with a lower priority must not overtake a group that waits for capacity.
@@ -244,6 +248,7 @@ impl Progress {
                         why.clone(),
                     ));
                 }
+                // Only its own dependencies matter here; those of its group only delay it.
                 let is_ready = stack.parents.iter().all(|it| self.outcome_of(it).is_some());
                 let why = is_ready.then(|| self.against(stack)).flatten()?;
                 Some(StackResult::without_run(&stack.id, Outcome::Skipped, why))
@@ -279,6 +284,7 @@ impl Progress {
         match self.results.get(id) {
             Some(result) => Some(result.outcome),
             None if self.waits_for.contains_key(id) => None,
+            // Only the origin is not part of the plan.
             None => Some(self.origin_outcome),
         }
     }
@@ -308,6 +314,7 @@ impl Progress {
                 None => (stack.priority, format!("stack {}", stack.id)),
             };
             batches
+                // Negative, because the map sorts in ascending order.
                 .entry((-i64::from(priority), name))
                 .or_default()
                 .push(stack.id.clone());

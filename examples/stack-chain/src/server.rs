@@ -64,6 +64,7 @@ async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) 
             (status, axum::Json(json!({ "error": refusal.to_string() }))).into_response()
         }
         Ok(Received::Ignored(why)) => {
+            // With a success status: Spacelift disables a webhook after 10 failures in a row.
             count(&server.metrics.ignored);
             axum::Json(json!({ "ignored": why })).into_response()
         }
@@ -82,6 +83,7 @@ async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) 
                 let problem = error.to_string();
                 tracing::error!(problem, run = run.run, stack = run.stack, "webhook not stored");
                 (
+                    // Spacelift repeats a delivery only after a status of 500 or higher.
                     StatusCode::SERVICE_UNAVAILABLE,
                     axum::Json(json!({ "error": problem })),
                 )
@@ -109,6 +111,7 @@ async fn store(server: &Server, run: &RunRef, outcome: Outcome) -> Result<bool, 
         settings: server.settings.clone(),
     };
     let options = WorkflowStartOptions::new(TASK_QUEUE, run_workflow_id(&run.run))
+        // A second delivery may arrive after the workflow for the first one has ended.
         .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
         .static_summary(format!("end of a run of {}", run.stack))
         .build();

@@ -128,6 +128,7 @@ impl Receiver {
         hmac::verify(&self.key, body, &signature).map_err(|_| Refusal::Signature)?;
         let value: serde_json::Value =
             serde_json::from_slice(body).map_err(|error| Refusal::Malformed(error.to_string()))?;
+        // Spacelift may send audit and error events to the same URL.
         if value.get("run").is_none() || value.get("state").is_none() {
             return Ok(Received::Ignored("not a run event".to_owned()));
         }
@@ -168,6 +169,7 @@ fn wanted(event: Event) -> Result<Received, Refusal> {
             return ignored(format!("the state {} does not start a chain", event.state));
         }
     };
+    // Both ids become parts of workflow ids.
     let is_run_id = !event.run.id.is_empty()
         && event.run.id.len() <= 64
         && event.run.id.chars().all(|it| it.is_ascii_alphanumeric());
@@ -187,6 +189,7 @@ fn wanted(event: Event) -> Result<Received, Refusal> {
 }
 
 fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    // Slicing would panic in the middle of a character.
     if hex.len() != 64 || !hex.is_ascii() {
         return None;
     }

@@ -149,6 +149,7 @@ fn days_of(text: &str) -> Result<[bool; 7], WindowError> {
 }
 
 fn time_of(text: &str) -> Result<Time, WindowError> {
+    // The same moment, because a period that ends at or before its start time ends on the next day.
     if text == "24:00" {
         return Ok(Time::midnight());
     }
@@ -169,11 +170,13 @@ fn date_of(text: &str) -> Result<DateTime, WindowError> {
 impl Window {
     /// Returns whether the window is open at `now`.
     pub fn contains(&self, now: Timestamp) -> bool {
+        // Yesterday's period may not have ended.
         self.periods(now, -1, 0).any(|(from, to)| from <= now && now < to)
     }
 
     /// Returns the first start or end of the window after `now`.
     fn boundary_after(&self, now: Timestamp) -> Option<Timestamp> {
+        // More than a week, because today's period may have started.
         self.periods(now, -1, 8)
             .flat_map(|(from, to)| [from, to])
             .filter(|boundary| *boundary > now)

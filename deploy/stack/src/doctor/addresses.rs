@@ -183,6 +183,7 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         (usize::from(first), rest)
     } else {
         let count = usize::from(first & 0x7f);
+        // The length of a certificate fits in four bytes, and a longer number could overflow.
         let bytes = rest.get(..count).filter(|bytes| bytes.len() <= 4)?;
         let length = bytes
             .iter()

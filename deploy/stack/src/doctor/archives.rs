@@ -20,6 +20,7 @@ pub(super) async fn archives(place: &Place, stack: &Stack, report: &mut Report) 
             Kind::History => wanted.history_archive,
             Kind::Visibility => wanted.visibility_archive,
         };
+        // Namespaces often share an archive; check it once.
         let uris: BTreeSet<String> = wanted(place, stack).into_iter().filter_map(archives).collect();
         for uri in uris {
             is_archiving = true;
@@ -27,6 +28,8 @@ pub(super) async fn archives(place: &Place, stack: &Stack, report: &mut Report) 
                 folder_written(folder, report);
                 continue;
             }
+            // `None` means that the metrics are unavailable, so it cannot also mean that they were not
+            // requested.
             if !has_counted {
                 counts = history_metrics(stack).await;
                 has_counted = true;
@@ -66,6 +69,7 @@ fn folder_written(folder: &str, report: &mut Report) {
     let nearest = std::path::Path::new(folder)
         .ancestors()
         .find(|folder| folder.exists());
+    // Permissions alone do not tell: the file system may be mounted read-only.
     let writable = nearest.is_some_and(|nearest| {
         nearest.is_dir()
             && tempfile::Builder::new()
@@ -100,6 +104,7 @@ async fn history_metrics(stack: &Stack) -> Option<String> {
 fn sum(metrics: &str, name: &str) -> f64 {
     let values = metrics.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
+        // It is a longer name with the same beginning.
         if !rest.starts_with(['{', ' ']) {
             return None;
         }
@@ -127,6 +132,7 @@ fn judge_bucket(kind: Kind, uri: &str, metrics: Option<&str>, report: &mut Repor
         let found = format!("{uri}: {failed} failures and {written} archived since history started");
         let remedy =
             "`temporal-stack logs history` shows why; check the bucket and the credentials of the server";
+        // Some succeed, so neither the bucket nor the credentials are wrong altogether.
         if written > 0.0 {
             report.warn(ARCHIVAL, found, WHY, remedy);
         } else {

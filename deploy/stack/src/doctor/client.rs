@@ -18,6 +18,7 @@ pub(super) async fn frontend(place: &Place, stack: &Stack, report: &mut Report) 
     let mut first = None;
     for member in stack.settings.members_of(Role::Frontend) {
         let mut settings = connection(place, stack, "default");
+        // Not only the first one, which is the default: clients may use any of them.
         settings.address = member.grpc(&stack.network().loopback);
         let connected = tokio::time::timeout(STEP, connect(place, &settings)).await;
         let problem = match connected {
@@ -104,6 +105,7 @@ fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, repo
             check,
             format!("as declared, {attributes} custom search attributes"),
         );
+    // Before the missing attributes, because `apply` refuses everything while there is a conflict.
     } else if !difference.conflicts.is_empty() {
         report.fail(
             check,

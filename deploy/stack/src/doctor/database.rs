@@ -13,6 +13,7 @@ use super::report::Report;
 /// Returns whether PostgreSQL responds.
 pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> bool {
     const CHECK: &str = "PostgreSQL";
+    // Only client connections count towards the limit; PostgreSQL's own processes do not.
     let sql = "select current_setting('server_version'), current_setting('max_connections'), \
                (select count(*) from pg_stat_activity where backend_type = 'client backend'), \
                pg_size_pretty(sum(pg_database_size(oid))) from pg_database";
@@ -63,6 +64,7 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
 
 pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
     let version = &stack.settings.server.version;
+    // Not `targets`, which would create a scratch database: the doctor changes nothing.
     let targets = remembered_targets(place, stack);
     for (which, name) in DATABASES.iter().enumerate() {
         let check = format!("schema of {name}");
@@ -119,6 +121,7 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
             ),
         }
     }
+    // Only the visibility schema needs it.
     let extension = direct(
         place,
         stack,
@@ -160,7 +163,9 @@ const MUCH_SPACE_KIB: u64 = 10 << 20;
 pub(super) fn disk(place: &Place, report: &mut Report) {
     let folder = place.database();
     let mut df = Command::new("df");
+    // The POSIX format keeps a file system with a long name on one line.
     df.args(["-P", "-k"]).arg(&folder);
+    // df blocks while a network file system does not respond.
     let shown = match process::output_within(&mut df, Duration::from_secs(10)) {
         Ok(Some(output)) => [output.stdout, output.stderr].concat(),
         Ok(None) => b"df does not respond".to_vec(),

@@ -58,6 +58,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
             "`temporal-stack status` shows whether it is running; `deploy/stack/up` starts it if it is not",
         );
     }
+    // Not those without a heartbeat, or each viewer would repeat that finding.
     let known: Vec<Member> = members
         .iter()
         .filter(|member| !unknown.contains(member))
@@ -69,6 +70,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
         if !matches!(process::state(place, &name), State::Running(_)) {
             continue;
         }
+        // The lines of a role that has not changed for long are further up, where a larger piece finds them.
         let complete = |log: &str| Some(views(log)).filter(|views| views.len() == Role::ALL.len());
         if let Some(views) = process::find_in_log(place, &name, complete) {
             judge_view(viewer, &views, &known, loopback, report);
@@ -78,6 +80,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
                 &format!("membership as {viewer} sees it"),
                 format!("its log, {}, does not show which members it sees", place.log(&name).display()),
                 "it is unknown whether the cluster is split",
+                // The server logs its view at level info.
                 if level == "info" || level == "debug" {
                     format!("`temporal-stack restart {viewer}` makes it join and log again")
                 } else {

@@ -40,12 +40,14 @@ pub(super) fn pgbouncer(place: &Place, stack: &Stack, is_database_up: bool, repo
     let processes = u32::try_from(stack.settings.members().len()).unwrap_or(u32::MAX);
     let max_conns = u32::from(stack.settings.database.max_conns);
     judge_pooler(&address, &config, processes, max_conns, accepted, report);
+    // With PostgreSQL down, every client waits.
     if !is_database_up {
         return;
     }
     let waiting: Vec<String> = match ask("show pools") {
         Ok(rows) => rows
             .into_iter()
+            // Columns: database, user, active clients, waiting clients.
             .filter(|row| row.get(3).is_some_and(|waiting| waiting != "0"))
             .filter_map(|row| row.into_iter().next())
             .collect(),
@@ -115,6 +117,7 @@ fn judge_pooler(
             "Temporal needs transactions: every write fails",
             "set pool_mode to transaction, and restart PgBouncer",
         );
+    // Half, because `opened` counts two databases, and each has its own pool.
     } else if mode == "session" && pool < opened / 2 {
         report.fail(
             POOLER,

@@ -101,6 +101,7 @@ pub(super) async fn round_trip(client: &Client, namespace: &str, report: &mut Re
 async fn completed(client: &Client, namespace: &str, id: &str, run_id: &str) -> Result<(), CallError> {
     let begun = Instant::now();
     loop {
+        // Not longer, because another doctor may complete this probe while our poll waits for a task.
         let polled = tokio::time::timeout(STEP / 5, complete(client, namespace)).await;
         if matches!(is_completed(client, namespace, id, run_id).await, Ok(true)) {
             return Ok(());
@@ -169,6 +170,7 @@ pub async fn start(client: &Client, namespace: &str, id: &str) -> Result<String,
         task_queue: Some(queue(QUEUE)),
         // The probe times out if the doctor is stopped.
         workflow_execution_timeout: Duration::from_mins(2).try_into().ok(),
+        // The client library retries; with the same id, the server starts no second run.
         request_id: id.to_owned(),
         identity: QUEUE.to_owned(),
         ..Default::default()
@@ -194,6 +196,7 @@ pub async fn complete(client: &Client, namespace: &str) -> Result<(), CallError>
         let polled =
             WorkflowService::poll_workflow_task_queue(&mut client.clone(), request.into_request()).await;
         let task = polled?.into_inner();
+        // A long poll that ends without a task.
         if task.task_token.is_empty() {
             continue;
         }
@@ -229,6 +232,7 @@ async fn terminate(client: &Client, namespace: &str, id: &str) {
     };
     let mut client = client.clone();
     let terminate = WorkflowService::terminate_workflow_execution(&mut client, request.into_request());
+    // If this fails, the probe times out by itself.
     let _ = tokio::time::timeout(STEP, terminate).await;
 }
 

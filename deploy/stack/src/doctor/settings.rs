@@ -70,6 +70,7 @@ struct Reading {
 fn last_reading(log: &str) -> Option<Reading> {
     let mut last = None;
     let mut begun: Option<Reading> = None;
+    // Some of the messages begin with a capital letter.
     for line in log.lines().filter(|line| line.contains("ynamic config")) {
         let is = |message: &str| line.contains(&format!(r#""msg":"{message}""#));
         let entry = || serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
@@ -179,6 +180,7 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
 
 fn judge_dynamic_config(declared: &[&str], evidence: &Evidence, report: &mut Report) {
     const REMEDY: &str = "under [dynamic_config] in stack.toml, then run `up`";
+    // The server ignores the case of keys. Its last warnings may be about keys that were removed since.
     let is_declared = |key: &str| declared.iter().any(|it| it.eq_ignore_ascii_case(key));
     let mut ignored = Vec::new();
     let mut invalid = Vec::new();

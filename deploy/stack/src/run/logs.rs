@@ -34,6 +34,7 @@ pub fn logs(place: &Place, name: &str, follow: bool, lines: u32) -> anyhow::Resu
         command.arg("-F");
     }
     let status = command.args(files).status().context("cannot run tail")?;
+    // Ctrl-C is the usual end when following.
     anyhow::ensure!(status.success() || follow, "tail failed");
     Ok(())
 }

@@ -123,8 +123,10 @@ pub async fn upgrade(place: &Place, version: &str, force: bool) -> anyhow::Resul
     let mut stack = old.clone();
     version.clone_into(&mut stack.settings.server.version);
     stack.programs = programs::obtain(version, &stack.settings.server.ui_version)?;
+    // The old server accepts a newer schema, but the new one does not start with an older one.
     schema::apply(place, &stack, false)?;
     search::apply(place, &stack)?;
+    // From here on, every start uses the new version, also if the roll fails halfway.
     place.record(&stack)?;
     configure(place, &stack)?;
     for role in Role::ALL {

@@ -69,6 +69,7 @@ pub(super) fn start_member(place: &Place, stack: &Stack, member: Member) -> anyh
             ".",
             "--env",
             "server",
+            // Client certificates control access.
             "--allow-no-auth",
             "start",
             "--service",

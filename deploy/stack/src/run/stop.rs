@@ -59,6 +59,7 @@ pub(super) async fn stop_all(place: &Place, names: Vec<String>, signal: Signal) 
             continue;
         }
         anyhow::ensure!(
+            // Killing it would force a recovery at its next start.
             name != "postgres",
             "PostgreSQL did not stop within {} s: see its log, {}",
             DRAIN.as_secs(),

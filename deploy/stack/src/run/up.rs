@@ -44,6 +44,7 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
         compatible(place, &recorded.settings, &settings)?;
     }
     let simulated_cloud = !autopilot::has_key();
+    // Before programs are built, which takes minutes.
     addresses_are_free(place, &settings, simulated_cloud).await?;
     let stack = Stack {
         simulated_cloud,
@@ -58,11 +59,13 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
         &stack.network().loopback,
         stack.settings.tls.leaf_days,
     )?;
+    // Before the first start, so that `status` and `down` work after a failure.
     place.record(&stack)?;
     start_postgres(place, &stack).await?;
     schema::apply(place, &stack, false)?;
     search::apply(place, &stack)?;
     ensure_ledger(place, &stack)?;
+    // After the schema, because it counts as ready only when it reaches the main database.
     start_pgbouncer(place, &stack).await?;
     configure(place, &stack)?;
     start_roles(place, &stack).await?;

@@ -38,12 +38,16 @@ impl Automatic {
         // Without a value, the cluster creates every index.
         let kept = kept.map_or("true", String::as_str);
         let mut changes = BTreeMap::new();
+        // A transient value overrides the persistent one until the cluster restarts, so both need the
+        // exclusion.
         for (place, value) in [
             ("persistent", Some(kept)),
             ("transient", self.transient.as_deref()),
         ] {
             if let Some(value) = value.filter(|value| is_created(value, index)) {
+                // `true` is not allowed in a list of patterns.
                 let others = if value.trim() == "true" { "+*" } else { value };
+                // At the front, because the first match applies.
                 changes.insert(place, format!("-{index},{others}"));
             }
         }

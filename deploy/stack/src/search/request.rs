@@ -84,6 +84,7 @@ pub(super) fn call(
             "--show-error",
             "--connect-timeout",
             "5",
+            // Less than our own limit, so that curl can report what was slow.
             "--max-time",
             "20",
         ])
@@ -106,6 +107,7 @@ pub(super) fn call(
     let output = process::output_within(&mut command, BOUND)
         .map_err(SearchError::Curl)?
         .ok_or(SearchError::Late)?;
+    // A response with an error status is no failure of curl, which would drop the reason in its body.
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let said = text.trim().trim_start_matches("curl: ").to_owned();

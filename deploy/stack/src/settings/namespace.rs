@@ -73,6 +73,7 @@ pub(super) fn mistakes(namespaces: &[Namespace], is_archiving: bool, is_in_postg
         }
         for (kind, limit) in ATTRIBUTE_TYPES {
             let count = counts.get(kind).copied().unwrap_or_default();
+            // A search cluster has no fixed number of columns.
             if count > limit && is_in_postgres {
                 mistakes.push(format!(
                     "namespace \"{name}\" has {count} search attributes of the type {kind}; PostgreSQL has columns for {limit}"

@@ -73,5 +73,6 @@ impl Network {
 fn is_loopback_half(text: &str) -> bool {
     text.strip_prefix("127.")
         .and_then(|rest| rest.parse::<u8>().ok())
+        // Parsing alone also accepts `+7` and `007`.
         .is_some_and(|number| text == format!("127.{number}"))
 }

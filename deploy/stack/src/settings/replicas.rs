@@ -48,6 +48,7 @@ impl Replicas {
     pub(super) fn mistakes(&self) -> Vec<String> {
         let counts = Role::ALL.into_iter().map(|role| (role, self.of(role)));
         counts
+            // The frontend's certificate contains nine addresses.
             .filter(|(_, count)| !(1..=9).contains(count))
             .map(|(role, count)| format!("replicas.{role} = {count}: use 1 to 9"))
             .collect()

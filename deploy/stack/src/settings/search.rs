@@ -54,6 +54,7 @@ impl Search {
                 .strip_prefix("http://")
                 .or_else(|| url.strip_prefix("https://"))
                 .map(|host| host.trim_end_matches('/'));
+            // The server's configuration takes scheme and host only, and the credentials separately.
             if host.is_none_or(|host| host.is_empty() || host.contains(['/', '@', '?'])) {
                 mistakes.push(format!(
                     "search.url = \"{url}\": use http:// or https://, a host and a port, such as \"https://search:9200\""

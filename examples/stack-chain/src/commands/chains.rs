@@ -179,6 +179,7 @@ async fn decide(client: &Client, deciding: Deciding, approved: bool) -> anyhow::
     let Deciding { chain, stack, reason } = deciding;
     let id = execution_id(&chain, &stack);
     must_be_open(client, &id).await?;
+    // A signal would be accepted at any time, but has no effect after the approval.
     let status = execution_status(client, &id).await?;
     if status.phase != "waits for approval" {
         bail!("`{stack}` is not waiting for approval: {}", status.phase);
@@ -315,6 +316,7 @@ pub(super) async fn report(wanted: &Report) -> anyhow::Result<ExitCode> {
     let query = format!(
         "WorkflowType = 'StackDependencyChain' AND StartTime >= '{}T00:00:00Z' AND StartTime < '{}T00:00:00Z'",
         wanted.from,
+        // The last day is included.
         last.tomorrow()?
     );
     let mut found = client.list_workflows(query, WorkflowListOptions::default());
@@ -328,6 +330,7 @@ pub(super) async fn report(wanted: &Report) -> anyhow::Result<ExitCode> {
         }
         let handle = client.get_workflow_handle::<StackDependencyChain>(chain.id());
         let ended = handle.get_result(WorkflowGetResultOptions::default()).await;
+        // A chain that was terminated has no report of its own.
         reports.push(ended.unwrap_or_else(|error| ChainReport {
             chain: chain.id().to_owned(),
             error: Some(error.to_string()),

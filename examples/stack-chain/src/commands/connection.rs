@@ -30,6 +30,7 @@ pub(super) async fn check(account: &Account) -> anyhow::Result<ExitCode> {
         Err(error) => {
             let _ = writeln!(text, "{}: {error}", provider.name());
             print(&text);
+            // Without a login, the other checks would fail for the same reason.
             return Ok(ExitCode::from(1));
         }
     }

@@ -83,6 +83,7 @@ pub(super) async fn run() -> anyhow::Result<ExitCode> {
             address: server.address().to_string(),
             ..ConnectionSettings::default()
         },
+        // Any free port, because a worker may be using the default one.
         listen: Some(([127, 0, 0, 1], 0).into()),
         grace: Duration::from_secs(1),
         ..temporal_worker_kit::Config::default()

@@ -82,6 +82,7 @@ pub(super) async fn run(account: &Account, process: &Process, role: Role) -> any
     let shown = Arc::clone(&metrics);
     tokio::select! {
         outcome = kit.metrics(move || shown.text()).run() => outcome?,
+        // Polled here and not spawned, so that it ends with the kit.
         never = count_open_chains(client, metrics) => match never {},
     }
     Ok(ExitCode::SUCCESS)

@@ -190,6 +190,7 @@ impl Simulator {
             let mut world = self.world();
             let sim = world.stacks.get(stack)?.clone();
             let now = Instant::now();
+            // Spacelift queues the runs of a stack behind the active one.
             let busy_until = world
                 .runs
                 .iter()
@@ -282,6 +283,7 @@ pub fn event(run: &SimRun, stack: &SimStack) -> Value {
         "run": {
             "id": run.id, "branch": "main", "createdAt": now.as_second(), "triggeredBy": run.triggered_by, "type": "TRACKED",
             "commit": { "authorName": "Ann", "hash": "abc", "message": "change", "timestamp": 0, "url": "" },
+            // Spacelift's names in webhooks; in GraphQL they are addCount and so on.
             "delta": { "added": 1, "changed": 0, "deleted": 0, "resources": 4 },
         },
         "stack": { "id": stack.id, "name": stack.id, "description": null, "labels": stack.labels },

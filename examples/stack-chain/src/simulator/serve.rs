@@ -78,6 +78,7 @@ async fn answer(State(served): State<Served>, headers: HeaderMap, body: String) 
         Some(Fault::Html) => return html().into_response(),
         Some(Fault::Unauthorized) => return (StatusCode::UNAUTHORIZED, "token expired").into_response(),
         Some(Fault::Expired) => served.simulator.world().tokens.clear(),
+        // It applies after the operation has taken effect.
         Some(Fault::Lost) | None => {}
     }
     let token = headers

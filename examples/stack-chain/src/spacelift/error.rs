@@ -82,7 +82,9 @@ impl From<Error> for ProviderError {
     fn from(error: Error) -> Self {
         let mut retry = None;
         let trouble = match &error.kind {
+            // Without a connection, nothing was sent.
             ErrorKind::Transport(cause) if cause.is_connect() => Trouble::Transient,
+            // A run may have started although its response cannot be read.
             ErrorKind::Transport(_)
             | ErrorKind::NotJson(_)
             | ErrorKind::Decode(_)

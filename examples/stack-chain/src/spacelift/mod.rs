@@ -182,6 +182,7 @@ impl Spacelift {
                 Attempt::Done(data) => {
                     return serde_json::from_value(data).map_err(|error| fail(ErrorKind::Decode(error)));
                 }
+                // A missing permission has the same text, but a new token rules out an expired one.
                 Attempt::Unauthorized(_) if refreshes < MOST_REFRESHES => {
                     refreshes += 1;
                     self.forget(&token).await;
@@ -197,6 +198,7 @@ impl Spacelift {
                     tokio::time::sleep(asked.unwrap_or(wait)).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
+                // Spacelift has no idempotency keys, so a repeated mutation could start a second run.
                 Attempt::Unknown(kind) if last || operation.is_mutation => return Err(fail(kind)),
                 Attempt::Unknown(_) => {
                     attempt += 1;
@@ -223,6 +225,7 @@ impl Spacelift {
         token: Option<&SecretString>,
         note: Option<&str>,
     ) -> Attempt {
+        // For each attempt, because retries are requests too.
         self.pace.until_ready().await;
         let kind = if operation.is_mutation {
             "Spacelift-GraphQL-Mutation"
@@ -264,6 +267,7 @@ impl Spacelift {
     }
 
     async fn token(&self, operation: &Operation) -> Result<SecretString, Error> {
+        // Held during the exchange, so that calls at the same time share one login.
         let mut held = self.token.lock().await;
         if let Some(token) = held.as_ref()
             && token
@@ -364,6 +368,7 @@ fn classify(status: u16, retry_after: Option<Duration>, text: &str) -> Attempt {
         _ => error.message.clone(),
     });
     let message = message.collect::<Vec<_>>().join("; ");
+    // GraphQL reports errors with status 200 and without codes.
     if !answer.errors.is_empty() {
         let lower = message.to_ascii_lowercase();
         return if lower.contains("unauthorized") {

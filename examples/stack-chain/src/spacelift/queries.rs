@@ -10,6 +10,7 @@ use super::operation::{Operation, VIEWER};
 use super::{Error, ErrorKind, Spacelift};
 use crate::provider::{Identity, Progress, Provider, ProviderError, Run, RunRef, Stack};
 
+// As in Spacelift's own clients; a maximum is not documented.
 const PAGE: u32 = 50;
 
 macro_rules! stack_fields {
@@ -315,6 +316,7 @@ impl Provider for Spacelift {
         let Some(run) = self.run(at).await? else {
             return Ok(());
         };
+        // Each operation is for one phase of a run: not started, waiting for a person, or running.
         let operation = match (run.progress, run.state.as_str()) {
             (Progress::Succeeded | Progress::Failed | Progress::Canceled | Progress::Skipped, _) => {
                 return Ok(());

@@ -158,6 +158,7 @@ impl ChainActivities {
         let open = next_open(&windows, &blackouts, now).ok_or_else(|| permanent(never.to_owned()))?;
         let wait = open.duration_since(now);
         if wait.is_positive() {
+            // Rounded up, or the wait could end just before the window opens.
             Ok(Some(wait.as_secs().unsigned_abs() + 1))
         } else {
             Ok(None)
@@ -173,6 +174,7 @@ impl ChainActivities {
     ) -> Result<u64, ActivityError> {
         let options =
             WorkflowUpdateWithStartOptions::new(TASK_QUEUE, BUDGET_ID, WorkflowIdConflictPolicy::UseExisting)
+                // If someone terminates the limit, the next request starts it again.
                 .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
                 .static_summary("Limit of runs per hour")
                 .build();
@@ -224,6 +226,7 @@ impl ChainActivities {
         context: ActivityContext,
         report: ChainReport,
     ) -> Result<(), ActivityError> {
+        // A retry must not count the chain again.
         if context.info().attempt <= 1 {
             let took = report
                 .ended
@@ -293,6 +296,7 @@ impl ChainActivities {
             .filter(|parent| !planned(parent))
             .cloned()
             .collect();
+        // Only the chain knows the whole plan, which may lead from the new dependency back to this stack.
         if !added.is_empty() {
             let handle = self
                 .client
@@ -326,12 +330,15 @@ impl ChainActivities {
         if !self.provider.lists_runs() {
             return self.triggered_once(request, is_first).await;
         }
+        // The earlier attempt may have started a run before its worker ended.
         if !is_first && let Some(run) = self.lost_run(request).await? {
             return Ok(run);
         }
         let note = format!("stack-chain: {}", request.execution);
         match self.provider.trigger(&request.stack, &note).await {
             Ok(run) => {
+                // If the end of the run was reported before this, its workflow offers the run to this
+                // execution.
                 self.claim(request, &run.id).await?;
                 Ok(run)
             }
@@ -394,6 +401,7 @@ impl ChainActivities {
             let is_ours = run
                 .triggered_by
                 .as_ref()
+                // The API does not always name the user.
                 .is_none_or(|who| *who == own.id || *who == own.name);
             if is_ours && self.claim(request, &run.id).await? {
                 return Ok(Some(run));

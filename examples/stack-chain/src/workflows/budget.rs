@@ -84,6 +84,7 @@ fn wait_for(starts: &[u64], most: Option<u32>, now_ms: u64) -> u64 {
         .checked_sub(most)
         .and_then(|oldest| starts.get(oldest))
     {
+        // At least 1, because 0 means that the run is reserved.
         Some(at_ms) => (at_ms + HOUR_MS).saturating_sub(now_ms).max(1),
         None => 0,
     }
@@ -132,6 +133,7 @@ impl RunBudget {
             .and_then(|now| now.duration_since(SystemTime::UNIX_EPOCH).ok());
         self.starts.reserve(
             &wanted,
+            // Half, so that an hour can be added.
             now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX / 2)),
         )
     }

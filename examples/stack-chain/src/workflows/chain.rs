@@ -59,6 +59,7 @@ impl StackDependencyChain {
         let mut report = context.state(Self::report_now);
         report.error = error;
         report.ended = context.workflow_time().and_then(seconds);
+        // A canceled chain is reported too.
         let detached = || {
             let mut options = options::REPORT.options();
             options.cancellation_token = Some(WorkflowCancellationToken::new());
@@ -157,6 +158,7 @@ impl StackDependencyChain {
     /// Waits until a stack may start, runs it, and records its result.
     async fn one(context: &WorkflowContext<Self>, id: &str) {
         let own = id.to_owned();
+        // A cancellation must not end this wait: `watch_cancellation` sets a result for every stack.
         let detached = WaitConditionOptions::builder()
             .cancellation_token(WorkflowCancellationToken::new())
             .build();
@@ -196,6 +198,7 @@ impl StackDependencyChain {
             // The execution follows a triggered run to its end, even if the chain's workflow ends.
             .parent_close_policy(ParentClosePolicy::Abandon)
             .cancellation_token(WorkflowCancellationToken::new())
+            // A second execution with this id would trigger the stack again.
             .id_reuse_policy(WorkflowIdReusePolicy::RejectDuplicate)
             .build();
         let ended = match context
@@ -214,6 +217,7 @@ impl StackDependencyChain {
         let waited = context
             .wait_condition(move |it| over(it) || it.cancel_requested.is_some())
             .await;
+        // An error means that the workflow itself was canceled.
         if waited.is_ok() && context.state(over) {
             return;
         }
@@ -232,6 +236,7 @@ impl StackDependencyChain {
                 .collect()
         });
         for execution in running {
+            // An execution that has just ended cannot be canceled.
             let _ = context
                 .external_workflow(execution, None)
                 .cancel(Some("the chain was canceled".to_owned()))

@@ -43,6 +43,7 @@ impl RunFinished {
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<RunEventReport> {
         let event = context.state(|it| it.event.clone());
         let problem = context.state(|it| it.problem.clone());
+        // A claim can end at once, because its id is never used again.
         if event.claimed_by.is_some() || problem.is_some() {
             return Ok(RunEventReport {
                 claimed_by: event.claimed_by,
@@ -70,6 +71,7 @@ impl RunFinished {
                 None if was_offered => break,
                 None => Duration::from_millis(event.settings.second_look_ms),
             };
+            // A hold starts the count again: the execution that held the run may claim it next.
             was_offered = offer.held_by.is_none();
             let _ = context
                 .timer(
