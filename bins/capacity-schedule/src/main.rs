@@ -108,6 +108,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            // If the pipe is closed, the exit code still says what happened.
             let _ = error.print();
             return ExitCode::from(u8::from(error.use_stderr()));
         }
@@ -187,6 +188,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             ..
         } => {
             let kind = match (scale_up, scale_down) {
+                // Clap rejects both flags together.
                 (true, _) => PauseKind::ScaleUp,
                 (_, true) => PauseKind::ScaleDown,
                 _ => PauseKind::All,
@@ -216,6 +218,7 @@ async fn pause_changes(
 ) -> anyhow::Result<()> {
     let opened = pauses::open(client, installation, kind, reason, &who(), ends_after)
         .await
+        // The pause comes before the schedule: it also stops the changes of a running evaluation.
         .context("nothing is paused")?;
     let what = match kind {
         PauseKind::ScaleUp => "scaling up",
@@ -267,6 +270,7 @@ async fn resume_changes(
         Ok(()) | Err(ScheduleError::Missing) => {}
         Err(error) => tell(&format!("warning: the schedule was not resumed: {error}")),
     }
+    // Only now: a pause that needs a check of the spec must not keep the others from ending.
     if let Some(spec) = pauses::read(client, installation, PauseKind::Spec).await?
         && spec.seen.open
     {
@@ -409,6 +413,7 @@ fn text_of(shown: &Shown) -> String {
         shown.skipped,
         shown.missed
     );
+    // The server's time zone database may be newer than the one here.
     let zone = TimeZone::get(&shown.time_zone).unwrap_or(TimeZone::UTC);
     for run in &shown.next {
         let run = run.to_zoned_datetime(zone.clone());

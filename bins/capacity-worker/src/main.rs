@@ -118,6 +118,7 @@ fn main() -> ExitCode {
     };
     log(&arguments);
     report_panics();
+    // Before any settings are read: a health check runs without the worker's environment.
     if arguments.probe {
         return probe::probe(arguments.listen);
     }
@@ -186,8 +187,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .on_drain(move || stopped.stop());
     let outcome = tokio::select! {
         outcome = kit.run() => outcome,
+        // Polled here and not spawned, so that it ends with the kit.
         never = capacity.background() => match never {},
     };
+    // After the drain, whose activities send the last spans.
     spans.flush(LAST_SPANS).await;
     Ok(outcome?)
 }
@@ -247,6 +250,7 @@ async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
 fn activity_settings(settings: &Settings, cloud_speed: f64, spans: Spans) -> ActivitySettings {
     let mut activities = ActivitySettings::new(Installation::of(&settings.home));
     activities.dry_run = settings.dry_run;
+    // The settings allow at most 8. One at a time is the careful choice for anything else.
     activities.max_concurrent_changes = u32::try_from(settings.max_concurrent_changes).unwrap_or(1);
     activities.webhook = settings.slack.clone().map(Webhook::new);
     activities

@@ -95,6 +95,7 @@ impl Apply<'_> {
         finish_changes(&self.autopilot).await;
         let pauses = Pauses::of(&self.settings).await;
         let open = pauses.open().await;
+        // A dry run shows its plan during a pause as well, because it changes nothing.
         if !self.settings.dry_run {
             refuse(&open)?;
         }
@@ -102,6 +103,7 @@ impl Apply<'_> {
             let (plan, orders) = saved(&self.autopilot, path).await?;
             (plan, orders, None)
         } else {
+            // Only pauses of one direction are left. As restrictions, they show in the plan.
             let restrictions = open.iter().filter_map(Pause::restriction);
             let request = EvaluationRequest::of(Scope::All).with_restrictions(restrictions);
             let evaluation = setup::evaluate_on(&self.autopilot, request, self.terminal).await?;
@@ -116,6 +118,7 @@ impl Apply<'_> {
         if is_shown {
             self.show(&plan);
         }
+        // The question goes to standard error, so that standard output can be a file.
         if asks && !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
             if !is_shown {
                 self.show(&plan);
@@ -158,6 +161,7 @@ impl Apply<'_> {
             (plan.changes, stopped) = (Some(results), stop);
         }
         if go || dry_run {
+            // At the same time: a slow channel must not delay the record of what was changed.
             tokio::join!(self.record(&plan, evaluation.as_ref()), self.notify(&plan));
         }
         stops.work_is_done();
@@ -197,8 +201,10 @@ impl Apply<'_> {
                 by.why()
             ));
             stop.now(by.why());
+            // Waits forever: the steps in progress end the select once they see the request to stop.
             std::future::pending::<Infallible>().await
         };
+        // A saved plan is up to 15 minutes old. A namespace that has changed since then is refused.
         let refuse_moved = self.flags.file.is_some();
         let traced =
             |change: &ChangeResult, timing: &ChangeTiming| self.traces.changed(plan_id, change, timing);
@@ -273,8 +279,10 @@ impl Apply<'_> {
         };
         let is_told = match message {
             Some(message) => self.post(config, &message).await,
+            // Without news there is nothing to post, but problems that ended have to be forgotten.
             None => !self.settings.dry_run,
         };
+        // Only after the channel accepted the message, so that a failed post is repeated by the next run.
         if let (Some(known), Some(news), true) = (known, news, is_told) {
             self.keep_problems(plan, &known, &news).await;
         }
@@ -377,6 +385,7 @@ async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<
         inputs: None,
         ..Plan::from_saved(&text).with_context(context)?
     };
+    // Any call would do: its response has the service's time, by which the plan's age is judged.
     autopilot.ops().current_identity().await?;
     if let Some(time) = autopilot.ops().server_time() {
         autopilot.clock().correct(time);

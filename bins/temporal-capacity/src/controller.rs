@@ -80,6 +80,7 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
             {
                 print(&tick)?;
             }
+            // A controller that does not respond is a failure, so that scripts can use `status` as a check.
             return Ok(Exit::Failed);
         }
     };
@@ -212,6 +213,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
         tell("triggered; `temporal-capacity status` shows its progress");
         return Ok(Exit::Done);
     }
+    // New for each command: the server answers a known id with the result of the earlier update.
     let update_id = format!(
         "temporal-capacity-{}-{}",
         std::process::id(),
@@ -265,6 +267,8 @@ fn show_report(report: &EvaluationReport, global: &Global, terminal: Terminal) -
         let change = report
             .changes
             .iter()
+            // The last one, because a change that was superseded can be followed by another of the same
+            // namespace.
             .rfind(|change| change.namespace == decision.namespace);
         let outcome = change.map_or_else(String::new, |change| change.outcome.clone());
         let why = change

@@ -70,6 +70,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     if !quiet {
         show_or_warn(&plan, Output::Table, true, terminal, begun.elapsed());
     }
+    // Only a CLI that is installed: the demo needs no network, so it downloads nothing.
     let on_temporal = !flags.in_process && temporal_dev_server::find()?.is_some();
     let results = if on_temporal {
         say(
@@ -131,6 +132,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     let incidents = cloud.incidents().len();
     cloud.shutdown().await;
     anyhow::ensure!(
+        // The simulator records each field that an update changed besides the capacity.
         incidents == 0,
         "the demo changed {incidents} fields other than the capacity; please report this bug"
     );

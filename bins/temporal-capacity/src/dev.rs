@@ -137,6 +137,7 @@ async fn simulated_schedule(cloud: &RunningSimulator, client: &Client, speed: f6
     loop {
         let past = cloud.now().as_second().rem_euclid(3_600);
         let until = |minute: &u8| (i64::from(*minute) * 60 - past).rem_euclid(3_600);
+        // At least a second: at the minute itself, the rest of the hour is 0.
         let left = minutes.iter().map(until).min().unwrap_or(3_600).max(1);
         #[expect(clippy::cast_precision_loss, reason = "at most an hour of seconds")]
         let left = Duration::from_secs_f64(left as f64 / speed);

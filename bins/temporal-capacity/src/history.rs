@@ -101,6 +101,7 @@ async fn as_table(
     let mut rows = ledger.history(None, &more).await?;
     let is_cut = limit > 0 && rows.len() > usize::try_from(limit)?;
     if is_cut {
+        // Rows are sorted from old to new.
         rows.remove(0);
     }
     if form == Output::Markdown {
@@ -126,6 +127,7 @@ async fn as_json(ledger: &Ledger, filter: &HistoryFilter, out: &mut LargeOutput)
         serde_json::to_writer(&mut *out, &row).map_err(std::io::Error::from)
     };
     ledger.each_in_history(None, filter, write).await?;
+    // Without rows, the opening bracket has not been written.
     let end = if before.starts_with('[') { "[]\n" } else { "\n]\n" };
     out.end = end;
     Ok(())

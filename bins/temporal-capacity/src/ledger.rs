@@ -59,6 +59,7 @@ impl LargeOutput {
         if self.is_closed {
             return Ok(None);
         }
+        // A closed pipe is handled above: here the ledger reports it as an error of its own.
         let written = written?;
         match self.write_all(self.end.as_bytes()).and_then(|()| self.flush()) {
             Err(_) if self.is_closed => Ok(None),
@@ -137,6 +138,7 @@ pub(crate) async fn run(
         } => {
             let (minutes, hours, decisions) = (
                 keep_minutes.unwrap_or(keep.minutes),
+                // Hours are small and the only basis of past bills, so they are kept unless asked otherwise.
                 keep_hours.unwrap_or(SignedDuration::MAX),
                 keep_decisions.unwrap_or(keep.decisions),
             );
@@ -176,6 +178,7 @@ pub(crate) async fn run(
                     format_of(&mut input).with_context(|| format!("{} cannot be read", file.display()))?
                 }
             };
+            // Creates a ledger that does not exist, unlike the other commands: an import restores one.
             let ledger = Ledger::open(&location).await?;
             let new = ledger.import((*table).into(), format, input).await;
             let new = new.with_context(|| format!("nothing from {} was imported", file.display()))?;

@@ -43,6 +43,7 @@ pub(crate) async fn minutes(
             () = tokio::time::sleep(left.min(round.next_in)) => {}
             stopped = stops.first() => return Ok(Some(stopped)),
         }
+        // After the wait, so that the last round is as far from the evaluation as any other.
         if left <= round.next_in {
             break;
         }

@@ -90,6 +90,7 @@ pub(crate) fn refuse(paused: &[Pause]) -> anyhow::Result<()> {
 pub(crate) fn held(orders: &mut Vec<ChangeOrder>, paused: &[Pause]) -> Vec<ChangeResult> {
     let mut results = Vec::new();
     orders.retain(|order| {
+        // On-demand counts as 0 TRUs.
         let scales_up = order.to.trus() > order.from.trus();
         let Some(pause) = paused.iter().find(|pause| pause.kind.stops(scales_up)) else {
             return true;

@@ -51,8 +51,10 @@ pub(crate) async fn run(
     let evaluation = setup::evaluate(&autopilot, &scope, terminal).await?;
     drop(kept);
     let plan = Plan::of(&evaluation);
+    // A plan on its own changes nothing, so its trace is marked as a dry run.
     traces.planned(&plan, &evaluation, true);
     if let Some(path) = &flags.save {
+        // Saved before it is shown: a closed pipe must not lose it.
         save(&plan.clone().with_inputs(&evaluation), path)?;
     }
     show(&plan, global.output(), flags.all, terminal, begun.elapsed())?;
@@ -97,6 +99,7 @@ fn write_whole(text: &str, path: &Path) -> std::io::Result<()> {
         return std::fs::write(&target, text);
     }
     let mut beside = target.as_os_str().to_owned();
+    // Next to the target, because a rename is atomic only within one file system.
     beside.push(".part");
     std::fs::write(&beside, text)?;
     std::fs::rename(&beside, &target)

@@ -173,6 +173,7 @@ fn shown(plan: &Plan, all: bool) -> Vec<&PlannedDecision> {
         .iter()
         .filter(|decision| all || rank(decision.action) < rank(ActionName::Keep))
         .collect();
+    // A stable sort keeps the plan's order within each group.
     shown.sort_by_key(|decision| rank(decision.action));
     shown
 }

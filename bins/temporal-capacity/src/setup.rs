@@ -15,6 +15,7 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
     let mut inputs = Inputs::from_process();
     inputs.file.clone_from(&global.config);
     if global.temporal_cli.disable_config_file {
+        // Without these variables, the client library finds no configuration file.
         for name in [
             "HOME",
             "XDG_CONFIG_HOME",

@@ -91,6 +91,7 @@ pub(crate) async fn connect(server: &DevServer) -> anyhow::Result<Client> {
         attempts += 1;
         match connection.connect().await {
             Ok(client) => return Ok(client),
+            // Five seconds in all; the server needs a fraction of that.
             Err(error) if attempts >= 50 => return Err(error.into()),
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }

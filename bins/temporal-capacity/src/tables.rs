@@ -79,6 +79,7 @@ pub(crate) fn plain(terminal: Terminal) -> Table {
     if terminal.output_colors() {
         table.enforce_styling();
     } else {
+        // Otherwise the library asks the real terminal and ignores `--color`.
         table.force_no_tty();
     }
     if let Some(width) = terminal.width() {

@@ -139,6 +139,7 @@ pub(crate) fn log_to_stderr(level: &str, format: LogFormat, colors: bool) {
 pub(crate) async fn confirmed(question: &str) -> bool {
     write_error(format!("{question} [y/N] "));
     let (sender, answer) = tokio::sync::oneshot::channel();
+    // A blocking read cannot be canceled: if a signal comes first, the thread ends with the process.
     std::thread::spawn(move || {
         let mut answer = String::new();
         if std::io::stdin().lock().read_line(&mut answer).is_ok() {

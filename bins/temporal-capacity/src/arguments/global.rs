@@ -123,6 +123,7 @@ impl TemporalCliFlags {
     /// If the duration is invalid, or if an environment of the old Temporal CLI is selected, which is not
     /// supported.
     pub(crate) fn time_limit(&self) -> anyhow::Result<Option<std::time::Duration>> {
+        // Ignoring these would connect to another service than the user selected.
         let unread = [
             ("--env", self.env.is_some()),
             ("--env-file", self.env_file.is_some()),

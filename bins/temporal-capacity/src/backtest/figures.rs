@@ -188,6 +188,7 @@ impl Mean {
         let logarithms = rows
             .iter()
             .map(|row| (row.dollars.total.to_f64().unwrap_or(0.0) + 1.0).ln());
+        // Floats are enough: the mean is shown in whole dollars and never added up.
         let geometric = (logarithms.sum::<f64>() / count.to_f64().unwrap_or(1.0)).exp() - 1.0;
         Self {
             policy,

@@ -144,6 +144,7 @@ pub(super) fn account(
     let mut scored = Vec::new();
     reading.each_batch(|batch| {
         ensure!(
+            // Before the replays, so that a refusal comes early.
             !draws || scored.len() + batch.len() <= MOST_CHARTS,
             "an HTML report shows at most {MOST_CHARTS} namespaces, and there are more. Choose some with --namespace GLOB, or use \
              another output"
@@ -209,6 +210,7 @@ impl Reading {
                 }
             });
             self.runtime.block_on(reading)?;
+            // Read before `finish` consumes the batch.
             let has_more = batch.is_full_for_some;
             let batch = batch.finish();
             done.extend(batch.iter().map(|(name, _)| Arc::clone(name)));
@@ -234,6 +236,7 @@ impl Reading {
             let reading = minutes_of_prometheus(client, names, self.span, |minute| batch.take(&minute));
             let more = self.runtime.block_on(reading)?;
             notes.has_scrape_times |= more.has_scrape_times;
+            // Batches read the same range, so the spans of the first one stand for all.
             if notes.partial.is_empty() {
                 notes.partial = more.partial;
             }
@@ -314,6 +317,7 @@ struct Collected<'a> {
     reading: &'a Reading,
     loads: HashMap<Arc<str>, Rebuild>,
     /// Names of namespaces that do not match the filter.
+    // Kept, so that a name is not matched again for each of its minutes.
     others: HashSet<Arc<str>>,
     /// Whether a namespace was left out because the batch was full.
     is_full_for_some: bool,
@@ -413,6 +417,8 @@ fn score(
 
 impl Account {
     fn new(source: String, span: Span, mut scored: Vec<Scored>) -> Self {
+        // By name last: the loads come out of a map in any order, and the output should not change between
+        // runs.
         scored.sort_by_cached_key(|scored| (-saved(&scored.figures), scored.figures.name.clone()));
         let mut coverages = Vec::with_capacity(scored.len());
         let mut figures = Vec::with_capacity(scored.len());

@@ -95,6 +95,7 @@ fn from_memory(
     // In this command, `--namespace` filters the recorded namespaces; it does not set TEMPORAL_NAMESPACE.
     let mut global = global.clone();
     let glob = global.namespace.take();
+    // Otherwise the settings of Prometheus would be ignored where the worker uses the endpoint.
     if source == BacktestSource::Prometheus {
         global
             .given
@@ -173,6 +174,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Load> {
         .with_context(|| format!("cannot read {shown}"))?
         .len();
     anyhow::ensure!(
+        // Checked before the file is read into memory.
         bytes <= MOST_BYTES,
         "{shown} has {bytes} bytes; at most {MOST_BYTES} are read. Split the file by time"
     );

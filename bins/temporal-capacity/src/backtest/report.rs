@@ -38,6 +38,7 @@ pub(super) fn page(
         section(&mut body, &id, load, figures, course)?;
         charts.push(chart(&id, load, course, &run.settings(&load.trace)?));
     }
+    // A `</script>` in a name must not end the element.
     let data = serde_json::to_string(&charts)?.replace('<', "\\u003c");
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -131,6 +132,7 @@ fn swept(body: &mut String, sweep: &Sweep) -> std::fmt::Result {
     let rows: Vec<(Contender, Vec<String>)> = sweep
         .points
         .iter()
+        // Any policy but break-even: its row would be highlighted.
         .map(|point| (Contender::OnDemand, point.cells()))
         .collect();
     table(
@@ -192,6 +194,7 @@ fn bars(body: &mut String, figures: &TraceFigures) -> std::fmt::Result {
         .map(|row| row.dollars.total)
         .max()
         .unwrap_or_default()
+        // The widths below are divided by it.
         .max(Decimal::ONE);
     writeln!(
         body,
@@ -320,6 +323,7 @@ fn chart(id: &str, load: &Load, course: &Course, settings: &Settings) -> serde_j
         .collect();
     let asked: Vec<Option<f64>> = asked
         .chunks(step)
+        // The highest minute and not the mean, which would hide the peaks that cause throttling.
         .map(|chunk| chunk.iter().copied().flatten().max().map(per_second))
         .collect();
     let highest = |values: &[u32]| -> Vec<f64> {

@@ -39,6 +39,7 @@ pub(super) struct Point {
 }
 
 pub(super) fn sweep(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow::Result<Sweep> {
+    // Sets, because the value of the run may be one of the fixed ones.
     let delays: BTreeSet<i64> = DELAY_MILLI
         .into_iter()
         .chain([run.parameters.delay_milli])

@@ -30,6 +30,8 @@ pub(super) fn in_parallel<Job: Sync, Done: Send>(
             });
         }
     });
+    // Every slot has a result: the scope passes on the panic of a job, so this point is not reached without
+    // one.
     let done = results
         .into_iter()
         .filter_map(|result| result.into_inner().ok().flatten());

@@ -48,6 +48,7 @@ pub(super) async fn key_and_roles(
             remedy,
         );
     }
+    // By the service's clock, because the service decides when a key has expired.
     let now = autopilot.ops().server_time().unwrap_or_else(|| autopilot.now());
     expiry(identity.key_expires_at, identity.key_is_disabled, now, report);
     let mut listed = Vec::new();
@@ -174,6 +175,7 @@ pub(super) fn clock(autopilot: &Autopilot, report: &mut Checks) {
             "the age of metrics is judged by this machine's clock alone: make sure that NTP is running",
         );
     };
+    // The checks of metrics that follow use the corrected clock, as evaluations do.
     let seconds = autopilot.clock().correct(service).abs().as_secs();
     if autopilot.ops().is_local() {
         report.good(CHECK, "the service runs on this machine and keeps its own time");

@@ -34,6 +34,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
         }
     }
     let query = Query {
+        // It has a sample for every namespace, also for idle ones.
         metrics: &["temporal_cloud_v1_action_limit"],
         namespaces: &[],
     };
@@ -136,6 +137,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
             "no capacity is changed until more arrive",
         ),
         Ok(Some(apart)) if apart.as_secs() == 60 => report.good("samples", "a minute apart"),
+        // The endpoint has one sample a minute, so samples can only be closer if they have other timestamps.
         Ok(Some(apart)) if apart.as_secs() < 60 => report.bad(
             "samples",
             format!("{} s apart: they have the time of the scrape", apart.as_secs()),

@@ -39,11 +39,13 @@ async fn account(global: &Global, terminal: Terminal) -> anyhow::Result<Vec<Chec
     )?;
     let mut autopilot = capacity_wiring::autopilot(&settings)?;
     if let Some(location) = &settings.ledger {
+        // A check must not create a ledger.
         autopilot = autopilot.with_ledger(LedgerHandle::existing(location.clone()));
     }
     let bar = terminal.progress("examining");
     let mut report = Checks::default();
     let mut provisioned = Vec::new();
+    // First, because it also fetches the service's time and the namespaces for the checks below.
     let listed = cloud_ops::key_and_roles(&autopilot, &mut provisioned, &mut report).await;
     cloud_ops::clock(&autopilot, &mut report);
     match autopilot.metrics() {

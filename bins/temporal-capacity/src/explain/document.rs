@@ -298,6 +298,7 @@ impl Document {
         );
         let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         for option in &self.options {
+            // The engine has no limit for sizes whose on-demand envelope was not reported.
             let limit = if option.limit == 0 {
                 "unknown".to_owned()
             } else {

@@ -68,6 +68,7 @@ struct Watched {
 
 impl BacktestPolicy for Watched {
     fn decide(&mut self, view: &View<'_>, explain: bool) -> Decided {
+        // The last evaluation at or before the minute: policies are not evaluated every minute.
         if view.now <= self.until {
             self.last = Some(Evaluated {
                 now: view.now,
@@ -263,6 +264,7 @@ fn flips(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> Ve
             continue;
         };
         let changed = at(value);
+        // Relative, because inputs in different units cannot be compared otherwise.
         let share = value.abs_diff(input.value).saturating_mul(1_000) / input.value.max(1);
         let flip = ShownFlip {
             input: input.name.to_owned(),

@@ -90,6 +90,7 @@ async fn make(
     let gathered = gathered.await?;
     bar.set_message("replaying the other policies");
     let price = &settings.rules.prices;
+    // The replays use the CPU for seconds and would block the progress of other tasks.
     let report = tokio::task::block_in_place(|| {
         capacity_report::Report::of(gathered, price, |done, of| {
             bar.set_message(format!("replaying the other policies: {done} of {of} runs done"));
@@ -121,6 +122,7 @@ async fn make(
 /// minute.
 async fn now(ledger: &Ledger) -> anyhow::Result<Timestamp> {
     let newest = ledger.info().await?.newest_minute;
+    // The newest minute has ended by then, because only complete minutes are recorded.
     let over = newest.and_then(|minute| minute.checked_add(SignedDuration::from_mins(1)).ok());
     Ok(over.map_or_else(Timestamp::now, |over| over.max(Timestamp::now())))
 }
