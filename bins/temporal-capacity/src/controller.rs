@@ -157,6 +157,7 @@ async fn ticks(client: &Client, installation: &Installation, shown: &Shown, stat
 fn details(status: &Status, now: jiff::Timestamp) -> Vec<String> {
     let age = |time: &str| {
         let time: jiff::Timestamp = time.parse().ok()?;
+        // The worker's clock may be ahead of this one.
         let minutes = now.duration_since(time).as_mins().max(0);
         Some(match minutes {
             0 => "less than a minute".to_owned(),

@@ -136,6 +136,7 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         incidents == 0,
         "the demo changed {incidents} fields other than the capacity; please report this bug"
     );
+    // Once every change is done, a second plan has nothing left to change.
     Ok(if failed || left > 0 || again.metrics_unavailable.is_some() {
         Exit::Failed
     } else {

@@ -74,6 +74,7 @@ async fn matching(ledger: &Ledger, globs: &[String]) -> anyhow::Result<Vec<Strin
     let known = decided.len();
     let matches = |name: &String| match name.parse() {
         Ok(id) => patterns.matches(&id),
+        // No pattern matches a name that is not a namespace id, so it has to be given exactly.
         Err(_) => globs.contains(name),
     };
     let matching: Vec<String> = decided.into_iter().filter(matches).collect();

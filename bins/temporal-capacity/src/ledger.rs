@@ -212,6 +212,7 @@ fn table(info: &Info, terminal: Terminal) -> String {
 fn size(bytes: i64) -> String {
     let (mut amount, mut unit) = (bytes, "bytes");
     for next in ["KiB", "MiB", "GiB", "TiB"] {
+        // Keeps at least two digits.
         if amount < 10 * 1024 {
             break;
         }
@@ -256,6 +257,7 @@ fn reader(file: &Path) -> anyhow::Result<Box<dyn BufRead>> {
 
 /// Detects the format: a JSON line begins with a brace, which no column name contains.
 fn format_of(input: &mut impl BufRead) -> std::io::Result<Format> {
+    // This consumes nothing, so the import still reads the first line.
     let begin = input.fill_buf()?;
     let first = begin.iter().find(|byte| !byte.is_ascii_whitespace());
     Ok(if first == Some(&b'{') {

@@ -93,6 +93,7 @@ fn run(arguments: &Arguments, terminal: Terminal) -> anyhow::Result<Exit> {
             Ok(Exit::Done)
         }
         Command::Completions { shell } => {
+            // Not directly to standard output, because the generator panics if the pipe is closed.
             let mut script = Vec::new();
             clap_complete::generate(
                 *shell,

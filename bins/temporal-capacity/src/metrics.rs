@@ -37,6 +37,7 @@ pub(crate) fn dump(strict: bool) -> anyhow::Result<()> {
             writeln!(output, "{line}").context("failed to write to standard output")?;
         }
     }
+    // Not left to the drop, which ignores errors.
     output.flush().context("failed to write to standard output")?;
     if !reader.summary().end_marker_seen {
         tell(&format!("warning: {NO_END_MARKER}"));

@@ -41,6 +41,7 @@ pub(crate) async fn run(
         (Some(_), None) => setup::with_temporary_ledger(capacity_wiring::autopilot(&settings)?)?,
     };
     if let Some(duration) = flags.observe {
+        // Only here, because a plan without --observe writes nothing to the ledger.
         finish_changes(&autopilot).await;
         let stops = Stops::listen(None)?;
         if let Some(stopped) = observe::minutes(&autopilot, duration, &stops, terminal).await? {

@@ -233,6 +233,7 @@ fn price_change(decision: &PlannedDecision) -> String {
 
 /// Returns text that is safe in HTML, also within quotes.
 pub(crate) fn html_escaped(text: &str) -> String {
+    // First, or it would escape the other escapes too.
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

@@ -119,6 +119,7 @@ fn is_missing(location: &Location) -> bool {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
             )
         }),
+        // Only the server knows whether its database exists.
         _ => false,
     }
 }

@@ -47,6 +47,7 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
             .namespaces
             .push(NamespaceSetup::new("replayed", Load::Replay(trace.into())));
     }
+    // One half is dropped before the request takes effect, the other half after it.
     let dropped = share("dropped", flags.dropped)? / 2.0;
     let faults = Faults {
         too_many_requests: share("too-many-requests", flags.too_many_requests)?,

@@ -138,6 +138,7 @@ pub(crate) fn markdown_table(header: impl AsRef<[&'static str]>, rows: &[impl As
     for row in rows {
         let cells = row.as_ref().iter();
         let cells: Vec<String> = cells
+            // Backslashes first, or they would double those that escape `|`.
             .map(|cell| printable(cell).replace('\\', "\\\\").replace('|', "\\|"))
             .collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));

@@ -43,6 +43,7 @@ impl Terminal {
     pub(crate) fn new(color: Color) -> Self {
         let (no_color, kind) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
         let is_plain =
+            // An empty NO_COLOR counts as not set (no-color.org).
             no_color.is_some_and(|value| !value.is_empty()) || kind.is_some_and(|kind| kind == "dumb");
         let wanted = |is_terminal: bool| match color {
             Color::Always => true,

@@ -105,7 +105,6 @@ impl Figures {
         let mut text = format!("{title}\n{}", tables::lines(&table));
         if self.traces.len() > 1 {
             let header = ["total $"].into_iter().chain(Contender::ALL.map(Contender::name));
-            let header: [&str; 9] = header.collect::<Vec<_>>().try_into().unwrap_or([""; 9]);
             let mut table = tables::table_with(header, terminal);
             for trace in &self.traces {
                 let totals = trace.rows.iter().map(|row| whole(row.dollars.total));
@@ -232,6 +231,7 @@ pub(super) fn aligned(cells: impl IntoIterator<Item = String>) -> Vec<Cell> {
 
 /// Formats whole dollars with thousands separators.
 pub(super) fn whole(value: Decimal) -> String {
+    // Without a sign: only savings can be negative, and `signed` adds theirs.
     grouped(value.round().abs().to_i128().unwrap_or(i128::MAX))
 }
 

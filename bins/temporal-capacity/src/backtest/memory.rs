@@ -131,6 +131,7 @@ pub(super) fn account(
     run: &Run,
     (draws, terminal): (bool, Terminal),
 ) -> anyhow::Result<Account> {
+    // Only for reading; the replays run on threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let patterns = glob.map(|glob| NamespacePatterns::try_new(&[glob])).transpose()?;
     let reading = Reading {
@@ -353,6 +354,7 @@ impl<'a> Collected<'a> {
         let name: Arc<str> = Arc::from(minute.namespace);
         if !self.reading.matches(&name) {
             self.others.insert(name);
+        // At least one, or a range that is too long for the limit would be read forever.
         } else if self.loads.len() < self.reading.most.max(1) {
             let mut load = Rebuild::starting_at(minute.minute, self.reading.minutes());
             load.add(minute.minute, minute.actions);

@@ -76,8 +76,10 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
             }
             print(&serde_json::to_string_pretty(&document)?)?;
         }
+        // A CSV file is one table, and with --sweep that is the sweep.
         Output::Csv => print(&sweep.as_ref().map_or_else(|| figures.csv(), sweep::Sweep::csv)?)?,
         Output::Html => print(&report::page(&run, &figures, sweep.as_ref(), &courses)?)?,
+        // `settle_output` has rejected every other format.
         _ => {}
     }
     Ok(Exit::Done)

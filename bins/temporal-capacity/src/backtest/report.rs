@@ -120,6 +120,7 @@ fn compared(ours: Decimal, other: Decimal) -> String {
     if other.round() == ours.round() {
         return "the same as".to_owned();
     }
+    // As a share of less than $1, any difference would be a huge percentage.
     if other.round() < Decimal::ONE {
         return "more than".to_owned();
     }
@@ -314,6 +315,7 @@ fn table(
 /// Returns the data that the chart of one load needs.
 fn chart(id: &str, load: &Load, course: &Course, settings: &Settings) -> serde_json::Value {
     let step = load.trace.len().div_ceil(POINTS).max(1);
+    // One decimal of actions per second: actions / 60 * 10 = actions / 6.
     let per_second = |actions: u32| (f64::from(actions) / 6.0).round() / 10.0;
     // An unknown minute is a gap in the line, not a zero.
     let asked: Vec<Option<u32>> = load

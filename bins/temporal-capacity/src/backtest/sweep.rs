@@ -59,12 +59,14 @@ pub(super) fn sweep(run: &Run, progress: impl Fn(usize, usize) + Sync) -> anyhow
             settings.parameters.delay_milli = delay_milli;
             settings.price = price;
             for policy in POLICIES {
+                // The policies come last: `means` takes every fourth total.
                 jobs.push((load, settings.clone(), policy));
             }
         }
     }
     let totals = work::in_parallel(&jobs, progress, |(load, settings, policy)| {
         let score = capacity_backtest::run(&load.trace, *policy, settings);
+        // Without volume tiers, because a sweep compares single prices.
         let price = ActionPrice::flat(settings.price);
         score.dollars(&price, settings.parameters.delay_milli).total
     });

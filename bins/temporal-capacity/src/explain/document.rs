@@ -255,6 +255,7 @@ impl Document {
             })),
             "seen": self.seen_json,
             "options": self.options.iter().map(option_json).collect::<Vec<_>>(),
+            // Null and not empty, which would mean that no change flips the decision.
             "flips": self.is_searched.then(|| self.flips.iter().map(ShownFlip::json).collect::<Vec<_>>()),
             "assumed": self.assumed,
             "recorded": self.recorded,

@@ -52,6 +52,7 @@ async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result
         ..Needs::default()
     };
     let settings = setup::settings(global, needs)?;
+    // Held until the end, because dropping it deletes the temporary ledger.
     let (autopilot, _temporary) = setup::read_only(&settings)?;
     let request = EvaluationRequest::of(Scope::Matching(NamespacePatterns::try_new(&[name])?));
     let bar = terminal.progress(format!("reading {name}"));

@@ -218,6 +218,7 @@ fn options(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> 
     let costs = outcome.costs.iter();
     let chosen = outcome.costs.iter().find(|option| option.trus == outcome.option);
     let about = |option: &capacity_engine::break_even::OptionCost| {
+        // The engine gives a size that is no candidate the cost -1.
         let cost = u64::try_from(option.cost).ok();
         let verdict = match (option.trus == outcome.option, chosen) {
             (true, _) => format!("chosen ({})", outcome.rule.name()),
@@ -229,6 +230,7 @@ fn options(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> 
             (false, _) if option.trus == evaluated.current => "current".to_owned(),
             (false, _) => "saves less than a change costs, or the history outweighs it".to_owned(),
         };
+        // The minimum per hour of each TRU after the first: 20% of 500 actions per second.
         let idle = price.of(360_000 * u64::from(option.trus.saturating_sub(1)));
         let limit = u64::try_from(option.limit / 60).unwrap_or(0);
         let considered = ConsideredOption::new(Capacity::from_trus(option.trus), limit, idle, verdict)

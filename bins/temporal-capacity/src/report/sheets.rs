@@ -228,6 +228,7 @@ fn bills(bill: &Reconciliation) -> Sheet {
         })
         .collect();
     let sum = |of: fn(&capacity_report::NamespaceBill) -> i64| bill.namespaces.iter().map(of).sum();
+    // At the top, because a long table is cut at its end.
     rows.insert(
         0,
         row(

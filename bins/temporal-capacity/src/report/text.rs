@@ -198,6 +198,7 @@ pub(super) fn csv(shown: &Shown) -> anyhow::Result<String> {
                 other.delayed_actions.to_string(),
                 other.changes.to_string(),
             ]);
+            // Only the actual capacity was billed.
             record.resize(15, String::new());
             writer.write_record(record)?;
         }
