@@ -40,7 +40,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create or update the schedule; keeps pauses and notes, and never unpauses.
+    /// Create or update the schedule; existing pauses and notes are kept.
     Create(Times),
     /// Show the schedule and its next five runs.
     Show,
@@ -62,7 +62,7 @@ enum Command {
     },
     /// End all manual pauses, resume the schedule, and evaluate.
     Resume {
-        /// Also end the pause that an unexpected spec change caused, after you have checked the spec.
+        /// Also end the pause caused by an unexpected spec change; check the spec first.
         #[arg(long)]
         spec_checked: bool,
     },
@@ -147,7 +147,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         } => {
             anyhow::ensure!(
                 !reason.trim().is_empty(),
-                "--reason: write why changes are paused"
+                "--reason must not be empty: explain why changes are paused"
             );
             ends_after
                 .as_deref()
@@ -202,13 +202,15 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Delete => {
             schedule.delete().await?;
-            report("deleted; the controller keeps running: `temporal workflow terminate` ends it");
+            report(
+                "deleted the schedule; the controller keeps running until you stop it with `temporal workflow terminate`",
+            );
         }
     }
     Ok(())
 }
 
-/// Pauses the changes before the schedule, and reports only the pauses that are certain to be in effect.
+/// Pauses changes first and the schedule second. Reports only pauses that are known to be in effect.
 async fn pause_changes(
     client: &Client,
     installation: &Installation,
@@ -228,7 +230,7 @@ async fn pause_changes(
     match opened {
         Opened::Already(known) => {
             report(&format!(
-                "nothing was changed, because an open pause lasts at least as long: {}",
+                "nothing was changed: an existing pause already lasts at least that long: {}",
                 known.sentence()
             ));
             return Ok(());
@@ -286,7 +288,7 @@ async fn resume_changes(
         .await
     {
         tell(&format!(
-            "warning: no evaluation was triggered ({problem}); the next scheduled one changes capacity again"
+            "warning: no evaluation was triggered ({problem}); changes resume with the next scheduled one"
         ));
     }
     Ok(())
@@ -370,7 +372,7 @@ impl Times {
 fn numbers(text: &str, highest: u8) -> anyhow::Result<Vec<u8>> {
     let number = |text: &str| -> anyhow::Result<u8> {
         let number = text.trim().parse().ok().filter(|number| *number <= highest);
-        number.with_context(|| format!("`{text}`: write numbers from 0 to {highest}, such as 15,45 or 8-17"))
+        number.with_context(|| format!("`{text}`: use numbers from 0 to {highest}, such as 15,45 or 8-17"))
     };
     let mut numbers = Vec::new();
     for part in text.split(',').filter(|part| !part.trim().is_empty()) {
@@ -393,7 +395,7 @@ fn pause_span(text: &str) -> anyhow::Result<Duration> {
     let span = parse_duration(text)?;
     anyhow::ensure!(
         span >= Duration::from_secs(1),
-        "`{text}`: a pause lasts at least 1s; leave --for out to pause until `resume`"
+        "`{text}`: a pause lasts at least 1s; omit --for to pause until `resume`"
     );
     Ok(span)
 }
@@ -422,7 +424,7 @@ fn text_of(shown: &Shown) -> String {
     text
 }
 
-/// `runs at minute 45 of hours 8-17 (America/New_York)`.
+/// Describes when the schedule runs, such as `runs at minute 45 of hours 8-17 (America/New_York)`.
 fn times_of(shown: &Shown) -> String {
     let hours = match (shown.hours.len(), shown.hours.as_slice()) {
         (0 | 24.., _) => "every hour".to_owned(),
@@ -437,7 +439,7 @@ fn times_of(shown: &Shown) -> String {
     )
 }
 
-/// Writes numbers as they are given on the command line: `8-10,17`.
+/// Formats numbers in the syntax of the command line, such as `8-10,17`.
 fn ranges(numbers: &[i32]) -> String {
     let mut numbers = numbers.to_vec();
     numbers.sort_unstable();
@@ -527,7 +529,7 @@ mod tests {
     }
 
     #[test]
-    fn without_minutes_the_schedule_is_that_of_the_policy() {
+    fn without_minutes_the_policy_determines_the_schedule() {
         let minutes = |times: &Times, policy: &PolicyRef| {
             let options = times.options(policy);
             options.expect("valid").minutes
@@ -543,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_ranges_are_read() {
+    fn lists_and_ranges_are_parsed() {
         assert_eq!(numbers("15, 45", 59).expect("numbers"), [15, 45]);
         assert_eq!(numbers("8-10,17", 23).expect("numbers"), [8, 9, 10, 17]);
         assert!(numbers("60", 59).is_err());

@@ -73,7 +73,7 @@ impl World {
 fn broken(how: &str) -> Stdio {
     if how == "full" {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
-        return full.expect("this is a Linux").into();
+        return full.expect("this runs on Linux").into();
     }
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -84,7 +84,7 @@ fn broken(how: &str) -> Stdio {
 #[case::reader_gone("closed")]
 #[case::disk_full("full")]
 #[tokio::test]
-async fn broken_output_changes_nothing_that_is_done(#[case] how: &str) {
+async fn broken_output_does_not_affect_the_work(#[case] how: &str) {
     let Some(world) = World::new().await else {
         return;
     };

@@ -27,8 +27,8 @@ use temporal_worker_kit::{Config, InvalidLevel, Kit, LogSettings, Registry, subs
 #[command(name = "capacity-worker", version = process_edge::version(), max_term_width = 100)]
 #[command(after_help = "\
 Settings come from capacity.toml, .env, the environment and --set; `temporal-capacity settings show` prints them.
-SIGTERM, SIGHUP and Ctrl-C drain: running work may finish within --grace; another worker takes over the rest. A second signal
-ends the process at once.
+SIGTERM, SIGHUP and Ctrl-C drain the worker: running work may finish within --grace, and another worker takes over the rest.
+A second signal ends the process at once.
 Exit codes: 0 drained, or --check or --probe passed; 1 any error, usage included; 129, 130 or 143 after a second SIGHUP, Ctrl-C or SIGTERM.")]
 struct Arguments {
     /// Check settings and all connections, including the ledger, then exit.
@@ -195,10 +195,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(outcome?)
 }
 
-/// What this program is called, also in traces.
+/// Name of this program in traces and logs.
 const PROGRAM: &str = "capacity-worker";
 
-/// How long the last spans may take to arrive at a collector. A pod's grace period is longer than that of its work.
+/// How long to wait at exit for the collector to accept the last spans. The grace period of a pod allows for it.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
 fn settings(arguments: &Arguments) -> anyhow::Result<Settings> {
@@ -234,16 +234,20 @@ fn worker_connection(settings: &Settings) -> anyhow::Result<ConnectionSettings> 
     Ok(connection(&settings.home, identity)?)
 }
 
-/// Opens the ledger, and logs and retries failures: scale-ups work without a ledger, scale-downs wait for
-/// it.
+/// Opens the ledger in the background. Failures are logged and retried: scaling up works without a ledger, and
+/// scaling down waits for it.
 async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
     let Some(ledger) = autopilot.ledger() else {
-        tracing::warn!("LEDGER_URL is not set: no usage is sampled, and hours are estimated from one minute");
+        tracing::warn!(
+            "LEDGER_URL is not set: usage is not sampled, and hourly usage is extrapolated from one minute"
+        );
         return;
     };
     match ledger.call(async |ledger| Ok(ledger.location().to_owned())).await {
         Ok(ledger) => tracing::info!(ledger, "recording usage, decisions and changes"),
-        Err(error) => tracing::error!(%error, "no capacity is released until the ledger can be used"),
+        Err(error) => {
+            tracing::error!(%error, "cannot open the ledger; no capacity is released until it is available")
+        }
     }
 }
 
@@ -274,31 +278,31 @@ async fn check(
     connection.check_namespace(&client).await?;
     tracing::info!(
         namespace = settings.home.namespace,
-        "the Temporal service accepts the connection, and the namespace can be used"
+        "connected to the Temporal service, and its namespace is accessible"
     );
     let identity = autopilot.ops().current_identity().await?;
-    tracing::info!(identity = identity.name, "the Cloud Ops API accepts its key");
+    tracing::info!(identity = identity.name, "the Cloud Ops API accepted the key");
     match autopilot.metrics() {
         MetricsSource::Endpoint(scraper) => {
             let families = scraper.families().await?;
-            tracing::info!(families = families.len(), "the metrics endpoint accepts its key");
+            tracing::info!(families = families.len(), "the metrics endpoint accepted the key");
         }
         MetricsSource::Prometheus(client) => {
             let server = client.check().await?;
-            tracing::info!(version = server.version, "Prometheus answers");
+            tracing::info!(version = server.version, "Prometheus is reachable");
         }
     }
     if let Some(ledger) = autopilot.ledger() {
         let ledger = ledger
             .call(async |ledger| Ok(ledger.location().to_owned()))
             .await?;
-        tracing::info!(ledger, "the ledger can be used");
+        tracing::info!(ledger, "the ledger is accessible");
     }
     if let Some(collector) = capacity_wiring::collector(settings, PROGRAM, process_edge::version())? {
         match collector.check().await {
             Ok(()) => tracing::info!(url = collector.url(), "the collector accepts traces"),
-            // The worker works without it.
-            Err(error) => tracing::warn!("{error:#}; traces will be dropped, and nothing else is affected"),
+            // The worker runs without a collector.
+            Err(error) => tracing::warn!("{error:#}; traces will be dropped, but nothing else is affected"),
         }
     }
     Ok(())

@@ -1,5 +1,4 @@
-//! `--probe`: checks whether a running worker is ready. An image without a shell has no other program for
-//! that.
+//! `--probe`: checks whether a running worker is ready, for container images without a shell or `curl`.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -67,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_listens_everywhere_is_asked_on_this_machine() {
+    fn an_unspecified_address_is_probed_on_loopback() {
         let asked = |listen: &str| reachable(listen.parse().expect("an address")).to_string();
         assert_eq!(asked("0.0.0.0:9464"), "127.0.0.1:9464");
         assert_eq!(asked("[::]:9464"), "[::1]:9464");

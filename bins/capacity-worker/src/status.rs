@@ -37,7 +37,7 @@ pub(crate) fn keys(evaluations: &EvaluationHealth) -> Map<String, Value> {
     ])
 }
 
-/// Counts this worker's requests to the metrics endpoint, which allows 180 per hour and account.
+/// Counts this worker's requests to the metrics endpoint, which allows 180 per hour for each account.
 pub(crate) struct Requests {
     made: u64,
     budget: Option<u32>,
@@ -83,18 +83,18 @@ pub(crate) fn metrics(
     if let Some(budget) = requests.budget {
         text.gauge(
             "metrics_requests_per_hour_limit",
-            "Setting METRICS_REQUESTS_PER_HOUR, which all workers of a ledger share.",
+            "Setting METRICS_REQUESTS_PER_HOUR, shared by all workers that use the same ledger.",
             budget,
         );
     }
     text.counter(
         "spans_sent_total",
-        "Spans that the collector of traces accepted.",
+        "Spans that the trace collector accepted.",
         spans.sent,
     );
     text.counter(
         "spans_dropped_total",
-        "Spans that were dropped: too many waited, or the collector did not accept them.",
+        "Spans dropped because the queue was full or the trace collector did not accept them.",
         spans.dropped,
     );
     text.family(
@@ -190,7 +190,7 @@ impl Text {
             "Namespaces with provisioned capacity.",
             figures.provisioned_namespaces,
         );
-        self.gauge("trus", "TRUs of all namespaces.", figures.trus);
+        self.gauge("trus", "Total TRUs of all namespaces.", figures.trus);
         self.gauge(
             "throttled_namespaces",
             "Namespaces that were throttled in the newest minute.",
@@ -199,7 +199,7 @@ impl Text {
         if let Some(seconds) = figures.newest_seconds() {
             self.gauge(
                 "newest_metrics_timestamp_seconds",
-                "Newest minute of the metrics behind the last evaluation, in seconds since 1970.",
+                "Newest minute of the metrics that the last evaluation used, as a Unix timestamp in seconds.",
                 seconds,
             );
         }

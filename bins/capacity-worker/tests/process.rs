@@ -283,7 +283,7 @@ async fn a_sampler_whose_worker_is_killed_misses_two_minutes_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn workers_on_different_ledgers_give_nothing_back_and_say_so() {
+async fn workers_on_different_ledgers_release_nothing_and_report_it() {
     let Some(world) = World::of(unhurried()).await else {
         return;
     };
@@ -323,7 +323,7 @@ async fn workers_on_different_ledgers_give_nothing_back_and_say_so() {
 fn broken_log(how: &str) -> Stdio {
     if how == "full" {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
-        return full.expect("this is a Linux").into();
+        return full.expect("this runs on Linux").into();
     }
     let (reader, writer) = std::io::pipe().expect("a pipe");
     if how == "unread" {

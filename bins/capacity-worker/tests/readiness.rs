@@ -101,7 +101,7 @@ async fn until(what: &str, bound: Duration, is_so: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
+async fn a_worker_that_is_never_chosen_stays_ready_and_reports_the_age() {
     if std::env::var(SKIP).as_deref() == Ok("1") {
         println!("{SKIP}=1: the tests on a Temporal server are skipped");
         return;
@@ -167,8 +167,8 @@ async fn a_worker_that_is_never_chosen_stays_ready_and_knows_the_age() {
 /// A metric in the table of docs/monitoring.md: name, type and labels.
 type Metric = (String, String, BTreeSet<String>);
 
-/// Checks that the table in docs/monitoring.md matches the served metrics: our own completely, and those of
-/// the SDK as far as listed.
+/// Checks that the table in docs/monitoring.md lists all of our own metrics, and that the SDK metrics it lists
+/// are served.
 fn documented(answer: &str) {
     let docs = |page: &str| {
         let path = format!("{}/../../docs/{page}", env!("CARGO_MANIFEST_DIR"));
@@ -265,7 +265,7 @@ fn served(answer: &str) -> BTreeSet<Metric> {
 }
 
 #[test]
-fn a_probe_without_a_worker_says_what_is_missing() {
+fn a_probe_without_a_worker_fails_with_the_remedy() {
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .expect("a free port");
@@ -283,7 +283,7 @@ fn a_probe_without_a_worker_says_what_is_missing() {
 }
 
 #[test]
-fn a_log_level_that_is_none_is_refused_with_the_levels() {
+fn an_unknown_log_level_is_refused_with_the_valid_ones() {
     let refused = Command::new(env!("CARGO_BIN_EXE_capacity-worker"))
         .args(["--log-level", "verbose"])
         .env_clear()

@@ -214,7 +214,7 @@ async fn a_rotated_key_is_read_again_while_the_worker_polls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_whose_polls_stay_refused_ends_with_a_sentence() {
+async fn a_worker_whose_polls_stay_refused_exits_with_an_explanation() {
     let Some(world) = World::new(Some("one")).await else {
         return;
     };
@@ -291,7 +291,7 @@ async fn refused_completions_alone_are_repeated_and_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn check_says_what_is_wrong_with_namespace_and_key() {
+async fn check_reports_a_wrong_namespace_or_key() {
     let Some(world) = World::new(Some("one")).await else {
         return;
     };
@@ -325,7 +325,7 @@ async fn check_says_what_is_wrong_with_namespace_and_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_system_without_ca_certificates_is_no_reason_to_fail() {
+async fn a_system_without_ca_certificates_uses_the_built_in_roots() {
     let Some(world) = World::new(None).await else {
         return;
     };

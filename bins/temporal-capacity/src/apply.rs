@@ -138,8 +138,8 @@ impl Apply<'_> {
         })
     }
 
-    /// Carries out the plan, records it and notifies, and prints the output last, so that a blocked pipe
-    /// delays none of these.
+    /// Carries out the plan, records it and notifies. Prints the output last, so that a blocked pipe cannot
+    /// delay the rest.
     async fn to_its_end(&self, agreed: Agreed, stops: &Stops) -> anyhow::Result<Exit> {
         let Agreed {
             mut plan,
@@ -166,7 +166,7 @@ impl Apply<'_> {
         }
         stops.work_is_done();
         if dry_run {
-            tell("DRY_RUN_MODE is true: nothing is changed and nothing sent");
+            tell("DRY_RUN_MODE is true: no capacity is changed and no notification sent");
         } else if !go {
             tell("nothing was changed");
         }
@@ -174,7 +174,9 @@ impl Apply<'_> {
         let why = stopped.map(Stopped::why);
         let left = left(plan.changes.as_deref().unwrap_or_default(), why.as_deref());
         if let Some(left) = &left {
-            tell(&format!("{left}; `temporal-capacity plan` shows what is left"));
+            tell(&format!(
+                "{left}; run `temporal-capacity plan` to see what remains"
+            ));
         }
         Ok(match (left, stopped) {
             (Some(_), Some(stopped)) => stopped.exit(),
@@ -288,15 +290,13 @@ impl Apply<'_> {
         }
     }
 
-    /// Returns the problems that earlier runs announced; `None` without a ledger.
+    /// Returns the problems that earlier runs announced, or `None` without a ledger.
     async fn known_problems(&self, plan: &Plan) -> Option<BTreeMap<String, Problem>> {
         let (ledger, account) = (self.autopilot.ledger()?, plan.account.as_deref()?);
         match recall_problems(ledger, account).await {
             Ok(known) => Some(known),
             Err(error) => {
-                tell(&format!(
-                    "warning: cannot read what was announced before: {error}"
-                ));
+                tell(&format!("warning: cannot read earlier announcements: {error}"));
                 None
             }
         }
@@ -308,7 +308,7 @@ impl Apply<'_> {
         };
         let now = self.autopilot.now();
         if let Err(error) = store_problems(ledger, account, known, &news.standing, now).await {
-            tell(&format!("warning: cannot record what was announced: {error}"));
+            tell(&format!("warning: cannot record the announcement: {error}"));
         }
     }
 
@@ -394,8 +394,7 @@ async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<
     Ok((plan, orders))
 }
 
-/// Asks for confirmation on the terminal. Waits on a separate thread, so that signals are handled
-/// meanwhile.
+/// Asks for confirmation on the terminal. Waits on a separate thread, so that signals are still handled.
 async fn agreed(changes: usize) -> bool {
     let what = match changes {
         1 => "this change".to_owned(),

@@ -21,7 +21,7 @@ use crate::stops::Stops;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// Timeout for controller queries that need no work.
+/// Timeout for queries that the controller answers from its state.
 const BOUND: Duration = Duration::from_secs(8);
 
 async fn connect(global: &Global) -> anyhow::Result<(Client, Installation)> {
@@ -51,7 +51,7 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
     let bar = terminal.progress("querying the controller");
     let answer = Controller::new(&client, &installation).status(BOUND).await;
     let schedule = Schedule::new(&client, &installation).show().await;
-    // The controller knows a pause only from its next evaluation on.
+    // The controller learns about a pause only at its next evaluation.
     let paused = capacity_workflows::pauses::read_all(&client, &installation).await;
     bar.finish_and_clear();
     let paused: Option<Vec<String>> = match paused {
@@ -97,7 +97,7 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
     print(&status.summary)?;
     match (was_paused, &status.paused) {
         (false, Some(paused)) => print(paused)?,
-        (true, None) => print("the pause has ended; the next evaluation changes capacity again")?,
+        (true, None) => print("the pause has ended; changes resume with the next evaluation")?,
         _ => {}
     }
     if let Some(coverage) = &status.coverage {
@@ -211,7 +211,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
             .trigger(controller::Trigger::Evaluation)
             .await
             .map_err(anyhow::Error::msg)?;
-        tell("triggered; `temporal-capacity status` shows its progress");
+        tell("triggered; run `temporal-capacity status` to see its progress");
         return Ok(Exit::Done);
     }
     // New for each command: the server answers a known id with the result of the earlier update.
@@ -233,7 +233,7 @@ pub(crate) async fn trigger(flags: &Trigger, global: &Global, terminal: Terminal
         Ok(answer) => answer?,
         Err(stopped) => {
             tell(&format!(
-                "{}: the evaluation continues on the worker; `temporal-capacity status` shows its result",
+                "{}: the evaluation continues on the worker; run `temporal-capacity status` to see its result",
                 stopped.why()
             ));
             return Ok(stopped.exit());
@@ -298,7 +298,7 @@ mod tests {
     use super::details;
 
     #[test]
-    fn status_names_what_is_on_hold_and_how_old_the_last_good_evaluation_is() {
+    fn status_shows_what_is_on_hold_and_the_age_of_the_last_good_evaluation() {
         let now = "2026-11-25T10:45:00Z".parse().expect("a time");
         let status = Status {
             last_good_evaluation: Some("2026-11-25T08:45:00Z".to_owned()),

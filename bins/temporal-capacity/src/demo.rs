@@ -1,4 +1,4 @@
-//! `demo`: runs all steps on a simulated cloud, in this process.
+//! `demo`: plans, applies and verifies changes on a simulated cloud.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

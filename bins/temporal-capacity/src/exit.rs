@@ -82,7 +82,7 @@ pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(1)
 }
 
-/// Writes a line to standard error. Never fails, and does not block if nobody is reading.
+/// Writes a line to standard error. Never fails, and blocks for at most a moment if nothing reads it.
 pub(crate) fn tell(text: &str) {
     write_error(format!("{text}\n"));
     flush_errors(IN_ORDER);

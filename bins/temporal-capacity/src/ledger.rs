@@ -35,7 +35,7 @@ pub(crate) fn location_of(settings: &Settings) -> anyhow::Result<Location> {
     )
 }
 
-/// Standard output, for results that may not fit into memory.
+/// Standard output for results that may not fit in memory.
 pub(crate) struct LargeOutput {
     out: BufWriter<Stdout>,
     is_closed: bool,
@@ -123,7 +123,7 @@ pub(crate) async fn run(
             }
             if !problems.is_empty() {
                 tell(&format!(
-                    "{}; move the ledger away together with its -wal and -shm files, and a new one is created",
+                    "{}; move the ledger file and its -wal and -shm files elsewhere, and a new ledger is created",
                     counted(problems.len(), "problem")
                 ));
                 return Ok(Exit::Failed);
@@ -182,7 +182,7 @@ pub(crate) async fn run(
             let ledger = Ledger::open(&location).await?;
             let new = ledger.import((*table).into(), format, input).await;
             let new = new.with_context(|| format!("nothing from {} was imported", file.display()))?;
-            tell(&format!("{new} new"));
+            tell(&format!("imported {new} new rows"));
         }
     }
     Ok(Exit::Done)

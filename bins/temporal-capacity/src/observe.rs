@@ -19,7 +19,10 @@ pub(crate) async fn minutes(
     let bar = terminal.progress("observing");
     let mut sampler = Sampler::new(autopilot);
     let (mut known, mut failed) = (0_u32, 0_u32);
-    tell(&format!("observing for {} s; Ctrl-C ends it", duration.as_secs()));
+    tell(&format!(
+        "observing for {} s; press Ctrl-C to stop",
+        duration.as_secs()
+    ));
     loop {
         let round = tokio::select! {
             round = sampler.round() => round,
@@ -37,8 +40,7 @@ pub(crate) async fn minutes(
             "observing: {known} minutes known, {} min left",
             left.as_secs().div_ceil(60)
         ));
-        // If the next round would start too late, wait for the remaining time, so that `15m` means 15
-        // minutes.
+        // If another round does not fit, wait for the remaining time, so that `15m` takes 15 minutes.
         tokio::select! {
             () = tokio::time::sleep(left.min(round.next_in)) => {}
             stopped = stops.first() => return Ok(Some(stopped)),
@@ -51,7 +53,7 @@ pub(crate) async fn minutes(
     bar.finish_and_clear();
     anyhow::ensure!(
         known > 0,
-        "no minute could be read in that time ({failed} failed): see the warnings above"
+        "no minutes could be read ({failed} attempts failed): see the warnings above"
     );
     Ok(None)
 }

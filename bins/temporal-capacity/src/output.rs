@@ -5,7 +5,7 @@ use clap::ValueEnum;
 /// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// A table that fits into the terminal.
+    /// A table that fits the terminal.
     #[value(alias = "text")]
     Table,
     /// One JSON document.

@@ -1,4 +1,4 @@
-//! The pauses that `capacity-schedule pause` opened, for commands that change capacity without a worker.
+//! Checks for pauses opened by `capacity-schedule pause`, so that `apply` obeys them without a worker.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use temporalio_client::Client;
 
 use crate::exit::tell;
 
-/// How long the Temporal service may take to answer.
+/// Timeout for connecting to the Temporal service, and for reading the pauses.
 const BOUND: Duration = Duration::from_secs(15);
 
-/// Where this run reads pauses; nowhere unless it knows the Temporal service.
+/// The connection for reading pauses; `None` if no Temporal service is configured or reachable.
 pub(crate) struct Pauses(Option<(Client, Installation)>);
 
 impl Pauses {
-    /// Connects if an address or a namespace is set. A service that cannot be reached is only a warning: a change of capacity may
-    /// be urgent.
+    /// Connects if an address or a namespace is set. An unreachable service only causes a warning, because a capacity change
+    /// may be urgent.
     pub(crate) async fn of(settings: &Settings) -> Self {
         if settings.home.address.is_none() && settings.home.namespace.is_none() {
             return Self(None);
@@ -32,7 +32,7 @@ impl Pauses {
         )
     }
 
-    /// Reads the open pauses. A failure is only a warning.
+    /// Returns the open pauses. Returns none, with a warning, if they cannot be read.
     pub(crate) async fn open(&self) -> Vec<Pause> {
         let Some((client, installation)) = &self.0 else {
             return Vec::new();
@@ -48,14 +48,15 @@ impl Pauses {
     }
 }
 
-/// Connects to the service, and checks that its namespace exists: in one that does not, nothing is found, pauses neither.
+/// Connects to the service and checks that the namespace exists. Without this check, a misspelled namespace would look like
+/// one without pauses.
 pub(crate) async fn connect(settings: &Settings) -> anyhow::Result<(Client, Installation)> {
     let identity = format!("temporal-capacity@{}", std::process::id());
     let connection = connection(&settings.home, identity)?;
     let client = connection.connect().await?;
     match connection.check_namespace(&client).await {
         Err(error @ ConnectError::NamespaceMissing { .. }) => bail!(error),
-        // A credential that may only read is enough.
+        // Read-only credentials are sufficient.
         _ => Ok((client, Installation::of(&settings.home))),
     }
 }
@@ -68,12 +69,12 @@ fn no_response() -> String {
     format!("no response from the Temporal service in {} s", BOUND.as_secs())
 }
 
-/// Fails if all changes are paused.
+/// Returns an error if all changes are paused.
 pub(crate) fn refuse(paused: &[Pause]) -> anyhow::Result<()> {
     for pause in paused {
         match pause.kind {
             PauseKind::All => bail!(
-                "nothing was changed: {}. `capacity-schedule resume` ends the pause",
+                "nothing was changed: {}. Run `capacity-schedule resume` to end the pause",
                 pause.sentence()
             ),
             PauseKind::Spec => bail!(
@@ -86,7 +87,7 @@ pub(crate) fn refuse(paused: &[Pause]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes out the orders whose direction is paused, as the results of changes that were refused.
+/// Removes the orders whose direction is paused, and returns them as refused changes.
 pub(crate) fn held(orders: &mut Vec<ChangeOrder>, paused: &[Pause]) -> Vec<ChangeResult> {
     let mut results = Vec::new();
     orders.retain(|order| {
@@ -124,12 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_of_everything_refuses_with_its_author_reason_end_and_the_remedy() {
+    fn a_pause_of_all_changes_refuses_with_author_reason_end_and_remedy() {
         let error = refuse(&[pause(PauseKind::All)]).expect_err("refused").to_string();
         assert_eq!(
             error,
             "nothing was changed: changes are paused by ana@laptop, until 2026-11-25T12:00:00Z: rotating keys. \
-             `capacity-schedule resume` ends the pause"
+             Run `capacity-schedule resume` to end the pause"
         );
         let error = refuse(&[pause(PauseKind::Spec)]).expect_err("refused");
         assert!(

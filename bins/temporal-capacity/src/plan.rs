@@ -34,7 +34,7 @@ pub(crate) async fn run(
     )?;
     let scope = scope(&flags.namespaces)?;
     let traces = Traces::begin(&settings)?;
-    // Only samples that are kept create a ledger.
+    // Create a ledger only for samples that are to be stored in it.
     let (autopilot, kept) = match (flags.observe, &settings.ledger) {
         (None, _) => setup::read_only(&settings)?,
         (Some(_), Some(_)) => (capacity_wiring::autopilot(&settings)?, None),
@@ -61,7 +61,7 @@ pub(crate) async fn run(
     show(&plan, global.output(), flags.all, terminal, begun.elapsed())?;
     if let Some(path) = &flags.save {
         tell(&format!(
-            "saved to {0}; carry it out within 15 minutes: temporal-capacity apply {0}",
+            "saved to {0}; to carry it out within 15 minutes, run: temporal-capacity apply {0}",
             path.display()
         ));
     }
@@ -85,7 +85,7 @@ fn save(plan: &Plan, path: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("the plan could not be saved to {}", path.display()))
 }
 
-/// Writes to a temporary file and renames it, so that a reader never sees an incomplete text. Keeps a symbolic
+/// Writes to a temporary file and renames it, so that readers never see an incomplete file. Keeps a symbolic
 /// link, and writes directly to a target that is not a regular file, such as a pipe.
 fn write_whole(text: &str, path: &Path) -> std::io::Result<()> {
     let target = match std::fs::symlink_metadata(path) {
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_and_devices_stay_what_they_are() {
+    fn symbolic_links_and_devices_are_not_replaced() {
         let folder = tempfile::tempdir().expect("a folder");
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir(at("plans")).expect("a folder");

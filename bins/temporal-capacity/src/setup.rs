@@ -33,7 +33,7 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
             .environment
             .retain(|name, _| !name.starts_with("TEMPORAL_") || is_ours(name));
     }
-    // Flags that the Temporal CLI passes on. They select the same files and profiles as in its own commands.
+    // Flags that the Temporal CLI passes on. They select the same files and profiles as in the Temporal CLI itself.
     let handed = [
         ("TEMPORAL_PROFILE", global.temporal_cli.profile.clone()),
         (
@@ -86,7 +86,7 @@ pub(crate) fn settings(global: &Global, needs: Needs) -> anyhow::Result<Settings
 pub(crate) type WithTemporary = (Autopilot, Option<tempfile::TempDir>);
 
 /// Builds the autopilot of a read-only command. A ledger that does not exist is not created; the command uses
-/// an empty temporary one, which gives the same decisions.
+/// an empty temporary one, which leads to the same decisions.
 pub(crate) fn read_only(settings: &Settings) -> anyhow::Result<WithTemporary> {
     let autopilot = capacity_wiring::autopilot(settings)?;
     match &settings.ledger {
@@ -104,7 +104,7 @@ pub(crate) fn read_only(settings: &Settings) -> anyhow::Result<WithTemporary> {
     }
 }
 
-/// Gives the autopilot a ledger for this run.
+/// Adds a temporary ledger to the autopilot, for this run only.
 pub(crate) fn with_temporary_ledger(autopilot: Autopilot) -> anyhow::Result<WithTemporary> {
     let folder = tempfile::tempdir().context("cannot create a temporary folder for the minutes")?;
     let location = Location::Sqlite(folder.path().join("minutes.db"));
@@ -133,7 +133,7 @@ pub(crate) async fn evaluate(
     evaluate_on(autopilot, EvaluationRequest::of(scope.clone()), terminal).await
 }
 
-/// As [`evaluate`], under restrictions.
+/// Like [`evaluate`], with restrictions.
 pub(crate) async fn evaluate_on(
     autopilot: &Autopilot,
     request: EvaluationRequest,

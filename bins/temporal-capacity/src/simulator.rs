@@ -27,7 +27,7 @@ pub(crate) async fn run(flags: &CloudSimulator, global: &Global) -> anyhow::Resu
     );
     anyhow::ensure!(
         flags.namespaces != Some(0),
-        "--namespaces 0: specify at least 1, or omit it to use the account of the demo"
+        "--namespaces 0: specify at least 1, or omit it to simulate the demo account"
     );
     for route in &flags.deny {
         anyhow::ensure!(
@@ -82,8 +82,7 @@ fn introduction(cloud: &RunningSimulator, output: Output) -> String {
         ("CLOUD_METRICS_API_BASE_URL", cloud.metrics_url()),
         ("TEMPORAL_CLOUD_OPS_API_KEY", cloud.ops_key()),
         ("TEMPORAL_CLOUD_METRICS_API_KEY", cloud.metrics_key()),
-        // Capacity is released only if an hour of data is available, and this API of the simulated cloud has
-        // the past hour.
+        // Capacity is released only based on an hour of data, which the simulated Prometheus API provides.
         ("METRICS_SOURCE", "prometheus".to_owned()),
         ("PROMETHEUS_URL", cloud.prometheus_url()),
         ("SLACK_WEBHOOK_URL", cloud.slack_url()),

@@ -16,7 +16,7 @@ use temporal_dev_server::DevServer;
 use temporal_worker_kit::{Kit, Registry};
 use temporalio_client::Client;
 
-/// Requests per hour: enough to sample every minute, with a reserve for evaluations.
+/// Requests per hour: enough to sample every minute, with some left for evaluations.
 const EVERY_MINUTE: u32 = 120;
 
 /// The namespace that every development server creates.
@@ -37,8 +37,8 @@ pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, rules: Rules) -> a
     with_metrics(cloud, Scraper::new(metrics).into(), speed, rules)
 }
 
-/// Like [`autopilot`], but reads the past hour from the simulated Prometheus API, because capacity is not
-/// released based on less.
+/// Like [`autopilot`], but reads the past hour from the simulated Prometheus API, because capacity is only
+/// released based on a full hour of data.
 pub(crate) fn autopilot_with_past(
     cloud: &RunningSimulator,
     speed: f64,

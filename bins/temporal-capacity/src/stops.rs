@@ -1,4 +1,4 @@
-//! Events that stop a command before its end: a signal, or `--command-timeout`.
+//! Events that stop a command early: a signal or `--command-timeout`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::exit::Exit;
 
-/// Waits for events that stop a command which still has work to finish.
+/// Waits for an event that stops a command early.
 #[derive(Debug)]
 pub(crate) struct Stops {
     signals: Signals,
@@ -50,7 +50,7 @@ impl Stops {
         }
     }
 
-    /// From now on, a signal ends the process immediately, because only output is left to write.
+    /// Lets the next signal end the process immediately, because only output remains to be written.
     pub(crate) fn work_is_done(&self) {
         self.signals.work_is_done();
     }
@@ -70,7 +70,7 @@ impl Stopped {
         }
     }
 
-    /// Returns the exit code of a command that was stopped before its end.
+    /// Returns the exit code of a command that was stopped early.
     pub(crate) fn exit(self) -> Exit {
         match self {
             Self::By(signal) => Exit::Stopped(signal),

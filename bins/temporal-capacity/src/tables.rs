@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_go_under_their_row_where_the_terminal_is_too_narrow() {
+    fn texts_move_below_their_row_if_the_terminal_is_too_narrow() {
         insta::assert_snapshot!("narrow", history(Terminal::plain(Some(80))));
         insta::assert_snapshot!("very_narrow", history(Terminal::plain(Some(40))));
         insta::assert_snapshot!("wide", history(Terminal::plain(Some(200))));

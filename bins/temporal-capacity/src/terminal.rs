@@ -162,7 +162,7 @@ mod tests {
     #[case::nothing_known(Some(0), None, 80)]
     #[case::not_a_number(None, Some("wide"), 80)]
     #[case::zero_everywhere(Some(0), Some("0"), 80)]
-    fn a_terminal_without_a_width_is_as_wide_as_columns_says(
+    fn a_terminal_that_reports_no_width_uses_the_columns_variable(
         #[case] reported: Option<u16>,
         #[case] columns: Option<&str>,
         #[case] expected: u16,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_level_is_checked_and_that_of_the_temporal_cli_accepted() {
+    fn log_levels_are_validated_and_those_of_the_temporal_cli_accepted() {
         assert_eq!(log_level("never").as_deref(), Ok("never"));
         assert!(log_level("warn,capacity_autopilot=debug").is_ok());
         assert!(log_level("verbose").is_err());

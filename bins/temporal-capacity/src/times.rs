@@ -7,20 +7,20 @@ use human_text::{InvalidDuration, parse_duration};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-/// To observe for longer than this, run a worker with a ledger.
+/// Maximum for `--observe`. To observe for longer, run a worker with a ledger.
 const LONGEST_OBSERVATION: Duration = Duration::from_hours(2);
 
-/// Parses the duration of an observation.
+/// Parses the duration for `--observe`.
 pub(crate) fn observation(text: &str) -> anyhow::Result<Duration> {
     let duration = parse_duration(text).ok();
     duration
         .filter(|duration| *duration <= LONGEST_OBSERVATION)
-        .context("write a duration up to 2h, such as 15m")
+        .context("use a duration up to 2h, such as 15m")
 }
 
 /// Parses a duration. The caller's message shows the text.
 pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
-    parse_duration(text).map_err(|_| anyhow!("write {}", InvalidDuration::EXPECTED))
+    parse_duration(text).map_err(|_| anyhow!("use {}", InvalidDuration::EXPECTED))
 }
 
 /// Parses how long to wait. A number without a unit is in seconds.
@@ -29,7 +29,7 @@ pub(crate) fn seconds(text: &str) -> anyhow::Result<Duration> {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => duration(text)?,
     };
-    anyhow::ensure!(!span.is_zero(), "write at least 1s");
+    anyhow::ensure!(!span.is_zero(), "use at least 1s");
     Ok(span)
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn days(text: &str) -> anyhow::Result<SignedDuration> {
             .and_then(|span| SignedDuration::try_from(span).ok()),
     };
     span.filter(|span| *span >= SignedDuration::from_hours(24))
-        .context("write a number of days, at least 1, such as 14 or 14d")
+        .context("use a number of days, at least 1, such as 14 or 14d")
 }
 
 /// Checks that a time range starts before it ends.
@@ -50,7 +50,7 @@ pub(crate) fn range(from: Option<Timestamp>, to: Option<Timestamp>) -> anyhow::R
     if let (Some(from), Some(to)) = (from, to) {
         anyhow::ensure!(
             from < to,
-            "--from {from} is not before --to {to}. Swap them, or leave one out"
+            "--from {from} is not before --to {to}. Swap them, or omit one"
         );
     }
     Ok(())
@@ -66,7 +66,7 @@ pub(crate) fn time(text: &str) -> anyhow::Result<Timestamp> {
     text.parse()
         .ok()
         .or_else(date)
-        .context("write a date such as 2026-11-22, or a time with its zone such as 2026-11-22T08:00Z")
+        .context("use a date such as 2026-11-22, or a time with its zone such as 2026-11-22T08:00Z")
 }
 
 #[cfg(test)]
@@ -78,12 +78,12 @@ mod tests {
     #[case::date("2026-11-22", "2026-11-22T00:00:00Z")]
     #[case::time("2026-11-22T08:00Z", "2026-11-22T08:00:00Z")]
     #[case::zone("2026-11-22T08:00+01:00", "2026-11-22T07:00:00Z")]
-    fn dates_and_times_are_read(#[case] text: &str, #[case] expected: &str) {
+    fn dates_and_times_are_parsed(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(time(text).expect("reads").to_string(), expected);
     }
 
     #[test]
-    fn durations_have_a_unit_or_that_of_their_flag() {
+    fn durations_without_a_unit_use_the_default_unit_of_their_flag() {
         assert_eq!(duration("14d").expect("read"), Duration::from_hours(14 * 24));
         assert_eq!(seconds("90").expect("read"), Duration::from_secs(90));
         assert_eq!(seconds("5m").expect("read"), Duration::from_mins(5));
@@ -109,7 +109,7 @@ mod tests {
     #[rstest]
     #[case::words("yesterday")]
     #[case::no_zone("2026-11-22T08:00")]
-    fn what_is_no_time_is_refused_with_an_example(#[case] text: &str) {
+    fn an_invalid_time_is_refused_with_an_example(#[case] text: &str) {
         assert!(
             time(text)
                 .expect_err("refused")

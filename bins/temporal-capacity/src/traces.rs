@@ -1,4 +1,4 @@
-//! What a command adds to the trace of its plan, if a collector is set up.
+//! Sends the spans of a command's plan and changes to a trace collector, if one is configured.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,13 +9,13 @@ use capacity_autopilot::{
 use capacity_settings::Settings;
 use otlp_spans::Spans;
 
-/// What this program is called in traces.
+/// Service name of this program in traces.
 pub(crate) const PROGRAM: &str = "temporal-capacity";
 
-/// How long the last spans may take to arrive at the collector, after everything was printed.
+/// How long to wait at exit for the collector to accept the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
-/// The traces of one command.
+/// Sends the spans of one command.
 pub(crate) struct Traces {
     spans: Spans,
     begun: SystemTime,
@@ -29,7 +29,7 @@ impl Traces {
         })
     }
 
-    /// Sends the spans of an evaluation that has just been planned.
+    /// Sends the spans of the evaluation that the plan was made from.
     pub(crate) fn planned(&self, plan: &Plan, evaluation: &Evaluation, dry_run: bool) {
         if !self.spans.is_on() {
             return;
@@ -41,7 +41,7 @@ impl Traces {
         self.spans.send(root.with("capacity.dry_run", dry_run));
     }
 
-    /// Sends the spans of a change that has ended.
+    /// Sends the spans of a finished change.
     pub(crate) fn changed(&self, plan_id: &str, change: &ChangeResult, timing: &ChangeTiming) {
         if !self.spans.is_on() {
             return;
@@ -51,7 +51,7 @@ impl Traces {
         }
     }
 
-    /// Waits a moment until the last spans have arrived.
+    /// Waits for up to [`LAST_SPANS`] until the collector has accepted the last spans.
     pub(crate) async fn finish(&self) {
         self.spans.flush(LAST_SPANS).await;
     }

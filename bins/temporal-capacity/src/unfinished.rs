@@ -1,10 +1,10 @@
-//! Changes that an earlier run left in progress.
+//! Follows up on changes that an earlier run left in progress.
 
 use capacity_autopilot::Autopilot;
 
 use crate::exit::tell;
 
-/// Records how changes ended that an earlier run left in progress. A failure only delays it.
+/// Records the outcomes of changes that an earlier run left in progress. If that fails, the next run tries again.
 pub(crate) async fn finish_changes(autopilot: &Autopilot) {
     match capacity_autopilot::finish_changes(autopilot).await {
         Ok(ended) => {
@@ -13,7 +13,7 @@ pub(crate) async fn finish_changes(autopilot: &Autopilot) {
                     .error
                     .map_or_else(String::new, |error| format!(": {error}"));
                 tell(&format!(
-                    "the change of {} that was left in progress has ended: {}{why}",
+                    "an earlier change of {} has finished: {}{why}",
                     change.namespace,
                     change.outcome.replace('_', " ")
                 ));

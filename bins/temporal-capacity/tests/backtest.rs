@@ -41,7 +41,7 @@ fn file(name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
-fn json_holds_every_policy_of_every_trace() {
+fn json_contains_every_policy_for_every_trace() {
     let text = output(&[
         "-o",
         "json",
@@ -92,7 +92,7 @@ fn parameters_price_and_delay_value_move_the_result() {
 }
 
 #[test]
-fn csv_and_table_name_every_policy() {
+fn csv_and_table_contain_every_policy() {
     let csv = output(&["-o", "csv", &trace("ms-ingress-05.csv")]);
     assert_eq!(csv.lines().count(), 9);
     assert!(csv.starts_with("trace,policy,days,waste_usd,delay_usd,changes,total_usd,delayed_share\n"));
@@ -111,7 +111,7 @@ fn a_sweep_shows_delay_values_and_prices() {
 }
 
 #[test]
-fn a_sweep_as_csv_holds_the_price_and_delay_value_of_the_run_too() {
+fn a_sweep_as_csv_includes_the_price_and_delay_value_of_the_run() {
     let csv = output(&[
         "--sweep",
         "-o",
@@ -131,7 +131,7 @@ fn a_sweep_as_csv_holds_the_price_and_delay_value_of_the_run_too() {
 }
 
 #[test]
-fn the_tables_of_the_docs_are_what_their_command_prints() {
+fn the_tables_in_the_docs_match_the_output_of_their_command() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let page = std::fs::read_to_string(root.join("docs/backtest.md")).expect("the page");
     let after = page
@@ -161,12 +161,12 @@ fn the_tables_of_the_docs_are_what_their_command_prints() {
 }
 
 #[test]
-fn the_report_is_one_file_without_network_and_with_tables() {
+fn the_report_is_one_self_contained_file_with_tables() {
     let page = output(&["-o", "html", &trace("nab-ec2net.csv")]);
     for address in ["src=", "href=", "url(http", "fetch(", "@import"] {
         assert!(
             !page.contains(address),
-            "the page refers to something outside: {address}"
+            "the page loads an external resource: {address}"
         );
     }
     for part in [
@@ -181,7 +181,7 @@ fn the_report_is_one_file_without_network_and_with_tables() {
 }
 
 #[test]
-fn a_name_cannot_bring_markup_into_the_report() {
+fn a_name_cannot_inject_markup_into_the_report() {
     let path = file("<img onerror=x>.csv", "aps\n1\n2\n");
     let page = output(&["-o", "html", &path.display().to_string()]);
     assert!(!page.contains("<img"));
@@ -198,7 +198,7 @@ fn a_name_cannot_bring_markup_into_the_report() {
     "line 2: 1e300 actions per second is more than any namespace can have"
 )]
 #[case::semicolons("aps;peak10s\n1;2\n", "line 1: `aps;peak10s` is not separated by commas")]
-fn a_file_that_cannot_be_used_is_named_with_its_line(#[case] text: &str, #[case] expected: &str) {
+fn an_invalid_file_is_refused_with_its_line(#[case] text: &str, #[case] expected: &str) {
     let name = expected.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     let path = file(&format!("bad-{name}.csv"), text);
     let path = path.display().to_string();
@@ -222,7 +222,7 @@ fn a_file_that_cannot_be_used_is_named_with_its_line(#[case] text: &str, #[case]
 #[case::parameter(&["--policy-param", "margin=9", "TRACE"], "margin=9 is out of range")]
 #[case::cadence(&["--cadence", "daily", "TRACE"], "choose from 55+alerts")]
 #[case::warm_up(&["--warmup-days", "40", "TRACE"], "Use fewer warm-up days")]
-fn flags_that_cannot_be_used_are_refused(#[case] arguments: &[&str], #[case] expected: &str) {
+fn invalid_flags_are_refused(#[case] arguments: &[&str], #[case] expected: &str) {
     let trace = trace("ms-ingress-05.csv");
     let arguments: Vec<&str> = arguments
         .iter()
@@ -235,7 +235,7 @@ fn flags_that_cannot_be_used_are_refused(#[case] arguments: &[&str], #[case] exp
 }
 
 #[test]
-fn gaps_and_short_loads_are_said() {
+fn gaps_and_short_loads_are_reported() {
     let path = file("gaps.csv", "time,aps\n3600,1\n3720,2\n");
     let output = backtest(&[&path.display().to_string()])
         .output()

@@ -256,7 +256,7 @@ fn a_month_in_the_ledger_is_scored_for_every_namespace() {
 
 /// Aggregated hours never fill gaps: the minutes of aggregated days are unknown.
 #[test]
-fn hours_that_were_folded_are_not_used() {
+fn aggregated_hours_are_not_used() {
     let folder = tempfile::tempdir().expect("a folder");
     ledger(folder.path());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

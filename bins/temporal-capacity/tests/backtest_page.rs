@@ -43,8 +43,8 @@ fn report(folder: &Path) -> PathBuf {
     page
 }
 
-/// Script that runs after the page has loaded: it zooms to a day, points at the last decision, and records
-/// what it sees.
+/// Script that runs after the page has loaded: zooms to a day, hovers over the last decision, and records what
+/// the page shows.
 const PROBE: &str = r#"<script>window.addEventListener("load", () => {
   const button = (name) => [...document.querySelectorAll(".zoom button")].find((button) => button.textContent === name);
   button("Day").click();

@@ -42,7 +42,7 @@ fn break_even_is_refused_without_a_ledger_or_prometheus() {
 }
 
 #[test]
-fn break_even_plans_and_applies_and_only_apply_remembers() {
+fn break_even_plans_and_applies_and_only_apply_stores_state() {
     let world = world();
     let run = |arguments: &[&str]| {
         world

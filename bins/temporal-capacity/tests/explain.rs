@@ -66,7 +66,7 @@ fn a_decision_is_explained_live_with_every_size_and_a_flip() {
 }
 
 #[test]
-fn a_recorded_decision_and_a_saved_one_are_explained() {
+fn recorded_and_saved_decisions_are_explained() {
     let world = World::new(options());
     let ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", "ledger.db").assert();
     ledger(&["plan", "--save", "plan.json"]).code(0);
@@ -209,7 +209,7 @@ fn a_minute_of_a_backtest_is_explained() {
     assert!(refused.contains("choose from delay_value"), "{refused}");
     let outside = errors(&run(&["explain", "--trace", "load.csv", "--at", "600"]).code(1));
     assert!(
-        outside.contains("--at 600 is outside of load.csv, which has 600 minutes"),
+        outside.contains("--at 600 is outside load.csv, which has 600 minutes"),
         "{outside}"
     );
 }

@@ -12,7 +12,7 @@ fn metrics(arguments: &[&str], document: &str) -> assert_cmd::assert::Assert {
 }
 
 #[test]
-fn dump_prints_one_object_a_line_with_the_timestamp_as_written() {
+fn dump_prints_one_object_per_line_with_the_timestamp_as_written() {
     let assert = metrics(&["dump"], "a{x=\"1\"} 5 1790000000.250\nb NaN\nc +Inf\n");
     let output = String::from_utf8(assert.success().get_output().stdout.clone()).expect("UTF-8");
     let lines: Vec<serde_json::Value> = output
@@ -50,7 +50,7 @@ fn a_document_without_the_end_marker_is_rejected_in_both_modes_with_the_reason()
 }
 
 #[test]
-fn dump_prints_what_there_is_and_warns_of_a_missing_end_marker() {
+fn dump_prints_a_truncated_document_and_warns_of_the_missing_end_marker() {
     let assert = metrics(&["dump", "--lenient"], "a 1\n").success();
     let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(
@@ -62,7 +62,7 @@ fn dump_prints_what_there_is_and_warns_of_a_missing_end_marker() {
 }
 
 #[test]
-fn a_malformed_line_is_named_with_family_and_namespace() {
+fn a_malformed_line_is_reported_with_family_and_namespace() {
     let document = "# TYPE a gauge\na{temporal_namespace=\"pay.a1b2c\"} x\n# EOF\n";
     let assert = metrics(&["check"], document).code(1);
     let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();

@@ -34,7 +34,7 @@ impl Stream {
         match self {
             Self::Full => {
                 let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
-                full.expect("this is a Linux").into()
+                full.expect("this runs on Linux").into()
             }
             Self::Closed => {
                 let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -161,7 +161,7 @@ fn commands_that_only_look(#[case] arguments: &[&str], #[case] output: Stream, #
 #[case::ctrl_c("-INT", "SIGINT", 130)]
 #[case::terminated("-TERM", "SIGTERM", 143)]
 #[case::terminal_closed("-HUP", "SIGHUP", 129)]
-fn a_signal_stops_apply_between_steps_and_what_was_left_is_recorded(
+fn a_signal_stops_apply_between_steps_and_unfinished_changes_are_recorded(
     #[case] sent: &str,
     #[case] name: &str,
     #[case] expected: i32,
@@ -199,7 +199,7 @@ fn a_signal_stops_apply_between_steps_and_what_was_left_is_recorded(
 }
 
 #[test]
-fn the_next_apply_records_how_a_change_ended_that_was_left_in_progress() {
+fn the_next_apply_records_the_outcome_of_a_change_left_in_progress() {
     let mut options = options();
     options.operation_lag = SignedDuration::from_hours(10);
     let world = World::new(options);
@@ -221,14 +221,14 @@ fn the_next_apply_records_how_a_change_ended_that_was_left_in_progress() {
     };
     let errors = dry_run();
     assert!(
-        !errors.contains("left in progress"),
+        !errors.contains("an earlier change of"),
         "it is still running: {errors}"
     );
     assert!(world.recorded().iter().any(|it| it == "in_progress"));
     world.cloud.advance(SignedDuration::from_hours(11));
     until("ended", || {
         let errors = dry_run();
-        errors.contains("checkout.a1b2c that was left in progress has ended: changed")
+        errors.contains("an earlier change of checkout.a1b2c has finished: changed")
     });
     let recorded = world.recorded();
     assert!(
@@ -374,7 +374,7 @@ fn other_long_commands_obey_sigterm(#[case] arguments: &[&str], #[case] begun: &
 }
 
 #[test]
-fn nohup_still_means_that_a_closed_terminal_stops_nothing() {
+fn under_nohup_a_closed_terminal_stops_nothing() {
     let account = Account::new(
         "a1b2c",
         vec![NamespaceSetup::new("checkout", Load::Steady(560.0))],

@@ -186,7 +186,7 @@ fn idle() -> String {
 }
 
 #[test]
-fn the_same_figures_stand_in_every_format() {
+fn every_format_has_the_same_figures() {
     let book = Book::new();
     let told = |arguments: &[&str]| output(&book.run(arguments).code(0));
     let table = told(&["report"]);
@@ -290,7 +290,7 @@ fn figures_are_explained_with_table_keys_minutes_and_formula() {
 #[case::no_key(&["--reconcile"], "role Finance Admin or Owner")]
 #[case::no_time(&["--from", "yesterday"], "2026-11-22T08:00Z")]
 #[case::no_price(&["--price", "free"], "PRICE_PER_MILLION_ACTIONS")]
-fn what_cannot_be_reported_is_refused_in_a_sentence(#[case] arguments: &[&str], #[case] text: &str) {
+fn a_report_that_is_not_possible_is_refused_with_the_reason(#[case] arguments: &[&str], #[case] text: &str) {
     let book = Book::new();
     let arguments: Vec<&str> = std::iter::once("report")
         .chain(arguments.iter().copied())
@@ -300,7 +300,7 @@ fn what_cannot_be_reported_is_refused_in_a_sentence(#[case] arguments: &[&str], 
 }
 
 #[test]
-fn no_ledger_is_created_and_two_accounts_are_told_apart() {
+fn no_ledger_is_created_and_accounts_are_kept_apart() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = |arguments: &[&str]| {
         program(folder.path())

@@ -1,11 +1,11 @@
-//! Traces of the command line: a plan, and the changes that are carried out.
+//! Tests of the traces that the CLI sends: for a plan, and for the changes that `apply` makes.
 
 mod world;
 
 use world::{World, errors, options};
 
 impl World {
-    /// Everything that was sent to the collector so far: texts stand in it as they are.
+    /// Returns everything sent to the collector so far. Strings in Protobuf are readable as they are.
     fn traced(&self) -> String {
         let bodies = self.cloud.traces();
         bodies
@@ -61,7 +61,7 @@ fn a_plan_and_its_changes_are_traced() {
 }
 
 #[test]
-fn a_collector_that_is_away_is_a_line_of_the_log_and_a_finding_of_the_doctor() {
+fn an_unreachable_collector_does_not_fail_a_plan_and_is_a_finding_of_doctor() {
     let world = World::new(options());
     let mut plan = world.command(&["plan"]);
     plan.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")

@@ -206,7 +206,7 @@ async fn a_controller_that_cannot_be_replayed_is_replaced() {
     world.server.shutdown().await;
 }
 
-/// The settings that change after an evaluation, while twenty changes are in progress or waiting.
+/// The setting that changes after an evaluation, while twenty changes are in progress or waiting.
 #[derive(Debug, Clone, Copy)]
 enum Later {
     Denied,
@@ -219,7 +219,7 @@ enum Later {
 #[case::dry_run(Later::DryRun)]
 #[case::paused(Later::Paused)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn settings_of_a_restarted_worker_hold_for_changes_that_were_decided_before(#[case] later: Later) {
+async fn settings_of_a_restarted_worker_apply_to_changes_decided_earlier(#[case] later: Later) {
     let Some(world) = World::of(cloud((0..20).map(idle).collect(), 6)).await else {
         return;
     };

@@ -10,8 +10,7 @@ use temporalio_client::WorkflowGetResultOptions;
 use super::{POST, World, count, send};
 
 const PATIENT: Duration = Duration::from_mins(3);
-/// Grace period of the pod: `--grace 5` of these workers and the 15 s that the chart adds, with a reserve for
-/// a busy machine.
+/// Grace period of the pod: `--grace 5` plus the 15 s that the chart adds, with a margin for a busy machine.
 const GRACE: Duration = Duration::from_mins(1);
 
 /// Triggers a run of the schedule and waits until this number of runs has returned a report.

@@ -20,10 +20,10 @@ pub(crate) struct Plan {
     /// Deprecated; use `--output`.
     #[arg(long, value_enum, hide = true)]
     pub(crate) format: Option<Output>,
-    /// Also list the namespaces that are kept and skipped, which are otherwise only counted.
+    /// Also list unchanged and skipped namespaces, which are otherwise only counted.
     #[arg(long)]
     pub(crate) all: bool,
-    /// Sample usage first for this long, such as 15m; with `LEDGER_URL` set, the samples are kept there.
+    /// Sample usage for this long first, such as 15m; if `LEDGER_URL` is set, the samples are stored in the ledger.
     #[arg(long, value_name = "DURATION", value_parser = crate::times::observation)]
     pub(crate) observe: Option<std::time::Duration>,
     /// Save the plan, for `apply FILE` within 15 minutes.
@@ -56,7 +56,7 @@ pub(crate) struct Apply {
 /// Flags of `trigger`.
 #[derive(Debug, Args)]
 pub(crate) struct Trigger {
-    /// Wait until its changes have ended, and show the report; exit with 1 if the evaluation or a change failed.
+    /// Wait until its changes have finished, and show the report; exit with 1 if the evaluation or a change failed.
     #[arg(long)]
     pub(crate) wait: bool,
     /// How long to wait, such as 90s or 5m; a number without a unit is in seconds.
@@ -76,7 +76,7 @@ pub(crate) struct Doctor {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DoctorTarget {
     /// Check a self-hosted Temporal stack that deploy/stack/up started: databases, roles, certificates and a
-    /// workflow's round trip.
+    /// workflow round trip.
     Stack {
         /// Run directory of the stack [default: that of the last `up`].
         #[arg(long, value_name = "DIR")]

@@ -75,7 +75,7 @@ pub(crate) struct Global {
 /// Other global flags of the Temporal CLI, which passes them on before the command's name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct TemporalCliFlags {
-    /// Fail if the command takes longer, such as 30s; 0s means no limit.
+    /// Fail if the command takes longer than this, such as 30s; 0s means no limit.
     #[arg(
         long,
         global = true,
@@ -105,8 +105,8 @@ pub(crate) struct TemporalCliFlags {
     /// Whether to ignore the profiles in the Temporal CLI's configuration file.
     #[arg(long, global = true, hide = true)]
     pub(crate) disable_config_file: bool,
-    /// Whether to ignore the Temporal CLI's environment variables. Those with the cloud keys are always
-    /// read.
+    /// Whether to ignore the Temporal CLI's environment variables. The variables that hold the cloud keys are
+    /// always read.
     #[arg(long, global = true, hide = true)]
     pub(crate) disable_config_env: bool,
     /// How the Temporal CLI shows payloads. Ignored.

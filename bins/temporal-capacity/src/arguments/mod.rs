@@ -42,7 +42,7 @@ Exit codes:
   commands that do nothing but print.
 
 First steps:
-  temporal-capacity demo                 everything on a simulated cloud: no account, key or network
+  temporal-capacity demo                 try it on a simulated cloud: no account, key or network
   temporal-capacity doctor               check keys, roles, clock and endpoints
   temporal-capacity plan                 what would change now, and why; never changes anything
   temporal-capacity apply                plan, ask, change, verify")]
@@ -89,7 +89,7 @@ pub(crate) enum Command {
     CloudSimulator(CloudSimulator),
     /// Run the whole stack in this terminal: Temporal server with web UI, simulated cloud, worker, and a schedule every minute.
     Dev(Dev),
-    /// Run the whole job on a simulated cloud; needs no account, key or network.
+    /// Plan, apply and verify changes on a simulated cloud; needs no account, key or network.
     Demo(Demo),
     /// Print a completion script for a shell.
     Completions {
@@ -219,7 +219,7 @@ mod tests {
         insta::assert_snapshot!(text);
     }
 
-    /// clap would take a command's own argument for a global flag of the same name, or the reverse.
+    /// clap would confuse a command's own argument with a global flag of the same name.
     #[test]
     fn no_argument_of_a_command_has_the_name_of_a_global_flag() {
         fn check(command: &Command, global: &[(String, Option<String>)]) {

@@ -45,7 +45,7 @@ Examples:
                                                             the same hours on the bill (role Finance Admin or Owner)
   0 8 * * 1  temporal-capacity report --notify              in a crontab: a digest to Slack every Monday
 
-Capacity is billed by the calendar hour (UTC) at its highest size, so a report covers whole hours that are over.
+Capacity is billed by the calendar hour (UTC) at its highest size, so a report covers only full hours that have ended.
 Exit codes: 0 done; 1 an error, or with --reconcile a difference that nothing in the ledger explains.")]
 pub(crate) struct Report {
     /// Only namespaces that match one of these globs (bare or full names) [default: all].
@@ -80,8 +80,8 @@ pub(crate) struct Explain {
     /// Namespace, by its bare or full name; omit it with --trace.
     #[arg(value_name = "NAMESPACE", required_unless_present = "trace")]
     pub(crate) name: Option<String>,
-    /// Explain the last decision at or before this time, such as 2026-11-25T08:00Z; with --trace and no times
-    /// in the file, minutes since its beginning [default: now].
+    /// Explain the last decision at or before this time, such as 2026-11-25T08:00Z; for a --trace file without
+    /// times, a number of minutes from its start [default: now].
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
     /// Explain a recorded decision.
@@ -142,7 +142,7 @@ pub(crate) struct Backtest {
     /// Cost of delaying one action by one minute, in actions: 0.1 for batch work, 10 where latency matters [default: 1].
     #[arg(long, value_name = "ACTIONS", allow_negative_numbers = true)]
     pub(crate) delay_value: Option<String>,
-    /// Warm-up days that fill envelope and history before results count [default: all but the last 7, at most 7].
+    /// Days at the start that only warm up envelope and history, and do not count [default: all but the last 7, at most 7].
     #[arg(long, value_name = "DAYS")]
     pub(crate) warmup_days: Option<usize>,
     /// Also show how the result changes with delay value and price; with `-o csv`, show only that.

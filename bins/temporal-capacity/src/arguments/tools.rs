@@ -45,7 +45,7 @@ pub(crate) struct ReadingMode {
     /// Accept only documents that strictly follow the OpenMetrics 1.0 text format.
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Accept what the metrics endpoint of Temporal Cloud sends (the default). The end marker is still required.
+    /// Accept documents as the metrics endpoint of Temporal Cloud sends them (the default). The end marker is still required.
     #[arg(long)]
     pub(crate) lenient: bool,
 }

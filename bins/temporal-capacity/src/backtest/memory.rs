@@ -278,7 +278,7 @@ impl Reading {
                         shown(newest)
                     ),
                     None => format!(
-                        "{nothing}, and none at all. Run `capacity-worker` with LEDGER_URL to record them; \
+                        "{nothing}, or at any other time. Run `capacity-worker` with LEDGER_URL to record them; \
                          minutes that were aggregated into hours cannot be used"
                     ),
                 }
@@ -473,7 +473,7 @@ impl Account {
             String::new()
         };
         tell(&format!(
-            "less than a day of data counts for {named}{more}: scaled to 30 days it is not representative of a month, so it is excluded from the total"
+            "less than a day of data counts for {named}{more}: scaled to 30 days, that is not representative of a month, so it is excluded from the total"
         ));
     }
 

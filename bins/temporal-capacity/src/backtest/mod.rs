@@ -190,7 +190,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Load> {
     Ok(Load { name, trace })
 }
 
-/// Returns notes that a reader of the figures needs to know about this load.
+/// Returns the caveats for interpreting this load's figures.
 fn notes(load: &Load, run: &Run) -> Vec<String> {
     let mut notes = Vec::new();
     let minutes = load.trace.len();

@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_of_the_delay_value_beats_the_parameter() {
+    fn the_delay_value_flag_overrides_the_parameter() {
         let given = ["delay_value=0.1".to_owned()];
         let parameters = parse(&given, Some("10")).expect("valid");
         assert_eq!(parameters.delay_milli, 10_000);
@@ -49,7 +49,7 @@ mod tests {
     #[case::zero("delay_value=0", "from 0.001 to 100")]
     #[case::size("max_trus=5", "not an available size")]
     #[case::bounds("min_trus=12,max_trus=2", "above max_trus=2")]
-    fn what_cannot_be_used_is_refused_with_the_remedy(#[case] given: &str, #[case] text: &str) {
+    fn an_invalid_parameter_is_refused_with_the_remedy(#[case] given: &str, #[case] text: &str) {
         let error = format!("{:#}", parse(&[given.to_owned()], None).expect_err("refused"));
         assert!(
             error.contains("--policy-param") && error.contains(text),

@@ -75,8 +75,8 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
     }
     writeln!(
         body,
-        "<p class=\"note\">Price {}; delaying one action by one minute costs {}; each change counts $1. Waste is the part of an hour's \
-         minimum that was paid and not used. Oracle and reactive optimum know the future, so no real policy \
+        "<p class=\"note\">Price {}; delaying one action by one minute costs {}; each change counts $1. Waste is the part of an hourly \
+         minimum that was paid for but not used. Oracle and reactive optimum know the future, so no real policy \
               can match them.</p>",
         html_escaped(&run.price.to_string()),
         match run.parameters.delay_milli {

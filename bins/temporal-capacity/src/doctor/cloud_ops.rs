@@ -41,10 +41,10 @@ pub(super) async fn key_and_roles(
         ),
     );
     if !identity.is_service_account {
-        let remedy = "capacity changes appear under this person's name, and stop when the person leaves: use a service account";
+        let remedy = "capacity changes are attributed to this user and stop if the user is removed: use a service account";
         report.odd(
             "Cloud Ops key",
-            format!("it belongs to the user {}", identity.name),
+            format!("belongs to the user {}", identity.name),
             remedy,
         );
     }
@@ -65,12 +65,13 @@ pub(super) async fn key_and_roles(
         report.bad(
             "namespaces",
             chain(&error),
-            "no decisions are made on an incomplete list: fix the cause shown here",
+            "no decisions are made based on an incomplete list: fix the error shown here",
         );
         return None;
     }
     if listed.is_empty() {
-        let remedy = "there is nothing to manage: grant the key Namespace Admin on the namespaces to manage";
+        let remedy =
+            "there is nothing to manage: grant the key the Namespace Admin role on the namespaces to manage";
         report.bad("namespaces", "the key has no access to any namespace", remedy);
         return Some(listed);
     }
@@ -133,17 +134,17 @@ fn expiry(expires: Option<Timestamp>, disabled: bool, now: Timestamp, report: &m
     match expires {
         _ if disabled => report.bad(
             CHECK,
-            "it is disabled",
+            "disabled",
             "nothing can be read or changed: enable it, or create a new one",
         ),
         None => report.odd(
             CHECK,
-            "the service does not report when it expires",
-            "check its expiry in the Temporal Cloud UI",
+            "Temporal Cloud does not report its expiry date",
+            "check the expiry date in the Temporal Cloud UI",
         ),
         Some(at) => {
             let left = at.duration_since(now);
-            let finding = format!("it expires on {} ({})", at.strftime("%Y-%m-%d"), expires_in(left));
+            let finding = format!("expires on {} ({})", at.strftime("%Y-%m-%d"), expires_in(left));
             if left.is_negative() {
                 report.bad(CHECK, finding, rotate);
             } else if left < EXPIRY_NOTICE {
@@ -171,24 +172,27 @@ pub(super) fn clock(autopilot: &Autopilot, report: &mut Checks) {
     let Some(service) = autopilot.ops().server_time() else {
         return report.odd(
             CHECK,
-            "the service did not send its time",
-            "the age of metrics is judged by this machine's clock alone: make sure that NTP is running",
+            "Temporal Cloud did not send its time",
+            "the age of metrics depends on this machine's clock: make sure that NTP is running",
         );
     };
     // The checks of metrics that follow use the corrected clock, as evaluations do.
     let seconds = autopilot.clock().correct(service).abs().as_secs();
     if autopilot.ops().is_local() {
-        report.good(CHECK, "the service runs on this machine and keeps its own time");
+        report.good(
+            CHECK,
+            "the simulated cloud runs on this machine and has its own clock",
+        );
     } else if let Some(behind) = autopilot.clock_skew() {
         let word = if behind.is_positive() {
             "behind"
         } else {
             "ahead of"
         };
-        let remedy = "the service's time is used instead: check NTP on this machine";
-        report.odd(CHECK, format!("{seconds} s {word} the service"), remedy);
+        let remedy = "the clock of Temporal Cloud is used instead: check NTP on this machine";
+        report.odd(CHECK, format!("{seconds} s {word} Temporal Cloud"), remedy);
     } else {
-        report.good(CHECK, format!("{seconds} s different from the service's"));
+        report.good(CHECK, format!("differs from Temporal Cloud by {seconds} s"));
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
                     report.good(CHECK, format!("newest metrics are {} s old", age.as_secs()));
                 }
                 (Completeness::Complete | Completeness::Limited, Some(age)) => {
-                    let remedy = "no capacity is changed while they are older than METRICS_MAX_AGE: see status.temporal.io";
+                    let remedy = "no capacity is changed while metrics are older than METRICS_MAX_AGE: see status.temporal.io";
                     report.bad(
                         CHECK,
                         format!("newest metrics are {} s old", age.as_secs()),
@@ -60,15 +60,15 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
                 (Completeness::Complete | Completeness::Limited, None) => {
                     report.odd(
                         CHECK,
-                        "it has no data for any namespace",
+                        "no data for any namespace",
                         "no capacity is changed until metrics arrive",
                     );
                 }
                 _ => {
-                    let remedy = "no capacity is changed until it is complete: try again later";
+                    let remedy = "no capacity is changed until the response is complete: try again later";
                     report.bad(
                         CHECK,
-                        "its response is not marked complete (`X-Completeness`)",
+                        "the response is not marked complete (`X-Completeness`)",
                         remedy,
                     );
                 }
@@ -99,7 +99,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
             "its samples cannot be read, so no capacity is changed: fix the cause shown here",
         ),
         Ok(present) => {
-            // A family without throttling has no series.
+            // Throttling families have no series while nothing is throttled.
             let absent: Vec<&str> = names
                 .iter()
                 .zip(present)
@@ -109,7 +109,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
             if absent.is_empty() {
                 report.good(
                     "metric families",
-                    "all required families have samples within the last hour",
+                    "all required families have samples in the last hour",
                 );
             } else {
                 let remedy = "no capacity is released while usage is missing, and nothing is changed without limits: scrape /v1/metrics without filters";
@@ -133,14 +133,14 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
         ),
         Ok(None) => report.odd(
             "samples",
-            "too few within the last hour to determine their interval",
+            "too few in the last hour to determine the interval",
             "no capacity is changed until more arrive",
         ),
         Ok(Some(apart)) if apart.as_secs() == 60 => report.good("samples", "a minute apart"),
         // The endpoint has one sample a minute, so samples can only be closer if they have other timestamps.
         Ok(Some(apart)) if apart.as_secs() < 60 => report.bad(
             "samples",
-            format!("{} s apart: they have the time of the scrape", apart.as_secs()),
+            format!("{} s apart: stored with the time of the scrape", apart.as_secs()),
             "set `honor_timestamps: true` in the scrape job",
         ),
         Ok(Some(apart)) => {
@@ -152,7 +152,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
                 report.odd(
                     "samples",
                     what,
-                    "with fewer than 48 no capacity is released: scrape every minute",
+                    "no capacity is released with fewer than 48 known minutes: scrape every minute",
                 );
             }
         }

@@ -108,7 +108,7 @@ mod tests {
         checks.odd(
             "ledger",
             "LEDGER_URL is not set",
-            "nothing is recorded: `history` is empty, and throttling between evaluations is not noticed; set LEDGER_URL",
+            "nothing is recorded: `history` is empty, and throttling between evaluations goes unnoticed; set LEDGER_URL",
         );
         checks.bad(
             "roles",

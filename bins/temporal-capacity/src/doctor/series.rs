@@ -1,4 +1,4 @@
-//! Checks of the series of a source: changes made by a scrape job, and unknown families.
+//! Checks of the series in the metrics source: what a scrape job changed, and unknown families.
 
 use capacity_autopilot::{Autopilot, StoredSeries, chain, families_of_unknown_throttling, stored_series};
 use jiff::Timestamp;
@@ -6,10 +6,10 @@ use prometheus_reader::PrometheusClient;
 
 use super::findings::Checks;
 
-/// Checks how the scrape job changed the series.
+/// Checks whether the scrape job changes labels or timestamps of the series.
 pub(super) async fn scrape_job(client: &PrometheusClient, now: Timestamp, report: &mut Checks) {
     match stored_series(client, now).await {
-        Err(error) => report.bad(SCRAPE_JOB, chain(&error), "its samples cannot be read"),
+        Err(error) => report.bad(SCRAPE_JOB, chain(&error), "the stored samples cannot be read"),
         Ok(found) => judge(&found, report),
     }
 }
@@ -19,15 +19,14 @@ const SCRAPE_JOB: &str = "scrape job";
 fn judge(found: &StoredSeries, report: &mut Checks) {
     const CHECK: &str = SCRAPE_JOB;
     if !found.has_samples {
-        let remedy =
-            "its changes to the series are unknown: check that Prometheus scrapes the metrics endpoint";
+        let remedy = "whether it changes labels or timestamps is unknown: check that Prometheus scrapes the metrics endpoint";
         return report.odd(CHECK, "no samples in the last 10 minutes", remedy);
     }
     if found.namespace_overwritten {
-        let remedy = "such series are ignored, and namespaces are held without them: set `honor_labels: true` in the scrape job";
+        let remedy = "these series are ignored, so their namespaces are kept on hold: set `honor_labels: true` in the scrape job";
         report.bad(
             CHECK,
-            "it overwrites temporal_namespace (exported_temporal_namespace is present)",
+            "overwrites temporal_namespace (exported_temporal_namespace is present)",
             remedy,
         );
     }
@@ -35,7 +34,7 @@ fn judge(found: &StoredSeries, report: &mut Checks) {
         let remedy = "samples count as 4 minutes older: set `honor_timestamps: true` in the scrape job";
         report.odd(
             CHECK,
-            "samples have the time of the scrape, not full minutes",
+            "samples are stored with the time of the scrape, not with full minutes",
             remedy,
         );
     }
@@ -43,14 +42,14 @@ fn judge(found: &StoredSeries, report: &mut Checks) {
     report.good(
         CHECK,
         if labels.is_empty() {
-            "it adds no labels".to_owned()
+            "adds no labels".to_owned()
         } else {
-            format!("labels that it adds are ignored: {}", labels.join(", "))
+            format!("adds labels, which are ignored: {}", labels.join(", "))
         },
     );
 }
 
-/// Checks whether the source reports a kind of throttling that this version does not support.
+/// Checks whether the metrics source reports a kind of throttling that this version does not support.
 pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Checks) {
     const CHECK: &str = "throttling";
     match families_of_unknown_throttling(autopilot.metrics(), autopilot.now()).await {
@@ -60,12 +59,14 @@ pub(super) async fn unknown_throttling(autopilot: &Autopilot, report: &mut Check
             "a new kind of throttling would not be detected",
         ),
         Ok(families) if families.is_empty() => {
-            report.good(CHECK, "no metric family of an unknown kind of throttling");
+            report.good(CHECK, "no unknown kinds of throttling");
         }
         Ok(families) => {
-            let remedy =
-                "namespaces throttled by it are not scaled down: upgrade to a version that supports it";
-            let finding = format!("metric families of unknown kinds: {}", families.join(", "));
+            let remedy = "namespaces throttled in these ways are not scaled down: upgrade to a version that supports them";
+            let finding = format!(
+                "metric families for unknown kinds of throttling: {}",
+                families.join(", ")
+            );
             report.odd(CHECK, finding, remedy);
         }
     }

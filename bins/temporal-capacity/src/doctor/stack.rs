@@ -1,4 +1,4 @@
-//! `doctor stack`: converts the findings about a self-hosted stack to checks.
+//! `doctor stack`: checks a self-hosted Temporal stack, and converts the findings for display.
 
 use std::path::Path;
 

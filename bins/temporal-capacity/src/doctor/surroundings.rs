@@ -23,10 +23,10 @@ pub(super) async fn ledger(
     let Some(ledger) = autopilot.ledger() else {
         let without = match autopilot.metrics() {
             MetricsSource::Endpoint(_) => {
-                "nothing is recorded: the worker sees one minute at a time, and `history` is empty; set LEDGER_URL"
+                "nothing is recorded: the worker sees only one minute at a time, and `history` is empty; set LEDGER_URL"
             }
             MetricsSource::Prometheus(_) => {
-                "nothing is recorded: `history` is empty, and throttling between evaluations is not noticed; set LEDGER_URL"
+                "nothing is recorded: `history` is empty, and throttling between evaluations goes unnoticed; set LEDGER_URL"
             }
         };
         return report.odd(CHECK, "LEDGER_URL is not set", without);
@@ -36,14 +36,14 @@ pub(super) async fn ledger(
             report.odd(
                 CHECK,
                 error.to_string(),
-                "fine before the first run: `plan` and `explain` use an empty one until then",
+                "expected before the first run: until then, `plan` and `explain` use an empty ledger",
             );
         }
         Err(error) => {
             return report.bad(
                 CHECK,
                 error.to_string(),
-                "no capacity is released without it; scaling up continues",
+                "no capacity is released without the ledger; scaling up continues",
             );
         }
         Ok(info) => {
@@ -94,7 +94,7 @@ pub(super) async fn ledger(
 /// Checks whether the worker's Temporal service is reachable and its namespace is available.
 pub(super) async fn temporal(settings: &Settings, report: &mut Checks) {
     const CHECK: &str = "Temporal service";
-    const REMEDY: &str = "a worker and a schedule cannot run there; the command line works without";
+    const REMEDY: &str = "a worker and a schedule cannot run there; most CLI commands work without it";
     let identity = format!("temporal-capacity-doctor@{}", std::process::id());
     // Without an address or a namespace there is nothing to check here. The check of `home` reports what is
     // missing.
@@ -109,7 +109,7 @@ pub(super) async fn temporal(settings: &Settings, report: &mut Checks) {
         Ok(Ok(())) => report.good(
             CHECK,
             format!(
-                "namespace `{}` at {} can be used",
+                "namespace `{}` at {} is accessible",
                 connection.namespace, connection.address
             ),
         ),
@@ -131,22 +131,21 @@ pub(super) fn home(settings: &Settings, listed: Option<&[String]>, report: &mut 
     match (settings.home.namespace_id(), &settings.home.namespace) {
         (Some(id), _) => match listed {
             Some(listed) if !listed.iter().any(|it| it == id.as_str()) => {
-                let remedy = "if it is in this account, grant the key Namespace Read on it";
+                let remedy = "if the namespace is in this account, grant the key Namespace Read on it";
                 report.odd(CHECK, format!("the key has no access to {id}"), remedy);
             }
             Some(_) => report.good(CHECK, format!("{id}, which is never scaled down")),
             None => {
-                let remedy =
-                    "fix access to the list of namespaces first: see the finding about the Cloud Ops API";
+                let remedy = "fix the problem with the Cloud Ops API first";
                 report.odd(
                     CHECK,
-                    format!("whether the key has access to {id} is unknown"),
+                    format!("cannot check whether the key has access to {id}"),
                     remedy,
                 );
             }
         },
         (None, Some(name)) => {
-            let remedy = "if that is a namespace of Temporal Cloud, set its full id (name.account), so that it is never scaled down";
+            let remedy = "if it is in Temporal Cloud, set the full id (name.account), so that the namespace is never scaled down";
             report.odd(
                 CHECK,
                 format!("TEMPORAL_NAMESPACE is `{name}`, without an account"),
@@ -154,16 +153,16 @@ pub(super) fn home(settings: &Settings, listed: Option<&[String]>, report: &mut 
             );
         }
         (None, None) => {
-            let remedy = "fine for the command line; a worker needs it, and never scales that namespace down";
+            let remedy = "not needed for the CLI; a worker needs it, and never scales down its own namespace";
             report.odd(CHECK, "TEMPORAL_NAMESPACE is not set", remedy);
         }
     }
 }
 
-/// Whether the collector of traces accepts them, if there is one.
+/// Checks whether the trace collector accepts spans, if one is configured.
 pub(super) async fn traces(settings: &Settings, report: &mut Checks) {
     const CHECK: &str = "traces";
-    const REMEDY: &str = "spans are dropped until it accepts them, and nothing else is affected: check OTEL_EXPORTER_OTLP_ENDPOINT (the port for HTTP is usually 4318), or unset it";
+    const REMEDY: &str = "spans are dropped until the collector accepts them, but nothing else is affected: check OTEL_EXPORTER_OTLP_ENDPOINT (OTLP over HTTP usually uses port 4318), or unset it";
     let checked = match capacity_wiring::collector(settings, PROGRAM, process_edge::version()) {
         Ok(None) => return,
         Ok(Some(collector)) => collector.check().await.map(|()| collector),
@@ -180,7 +179,7 @@ pub(super) fn notifications(settings: &Settings, report: &mut Checks) {
         report.good(
             "notifications",
             format!(
-                "incoming webhook at {}; not tested, since that would post a message",
+                "incoming webhook at {}; not tested, because a test would post a message",
                 slack.host()
             ),
         );
@@ -195,7 +194,7 @@ pub(super) fn notifications(settings: &Settings, report: &mut Checks) {
         report.odd(
             "dry run",
             "DRY_RUN_MODE is true",
-            "no capacity is changed: set it to false when the plans look right",
+            "no capacity is changed: set it to false once the plans look right",
         );
     }
 }

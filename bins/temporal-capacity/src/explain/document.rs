@@ -20,7 +20,7 @@ use crate::render;
 use crate::tables;
 use crate::terminal::Terminal;
 
-/// Maximum number of flips that the text names, for observed inputs and for settings.
+/// Maximum number of flips shown as text, for observed inputs and for settings each.
 const NAMED: usize = 3;
 
 /// Shown if the re-evaluated decision differs from the recorded one.
@@ -221,7 +221,7 @@ impl Document {
     pub(super) fn saved(&mut self, decision: &PlannedDecision) {
         if decision.reason_code != self.decision.reason_code || decision.action != self.decision.action {
             self.notes.push(format!(
-                "the plan contains {} ({}): {}",
+                "in the saved plan: {} ({}): {}",
                 decision.action.as_str(),
                 decision.reason_code,
                 decision.reason

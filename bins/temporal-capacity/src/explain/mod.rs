@@ -27,7 +27,7 @@ pub(crate) async fn run(flags: &Explain, global: &Global, terminal: Terminal) ->
     let document = if let Some(file) = &flags.trace {
         trace::explain(file, flags, global)?
     } else {
-        let name = flags.name.as_deref().context("name a namespace")?;
+        let name = flags.name.as_deref().context("specify a namespace")?;
         match &flags.plan {
             Some(file) => of_plan(file, name)?,
             None if flags.from.is_some() || flags.at.is_some() => {
@@ -90,7 +90,7 @@ async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Res
     let recalled = decision_in_ledger(&ledger, &namespace, at, &settings.rules).await?;
     let Some(recalled) = recalled else {
         bail!(
-            "the ledger {} has no decision about {namespace}{}. `temporal-capacity history {namespace}` shows the recorded ones",
+            "the ledger {} has no decision about {namespace}{}. Run `temporal-capacity history {namespace}` to see the recorded ones",
             ledger.location(),
             at.map_or_else(String::new, |at| format!(" up to {at}"))
         );

@@ -95,7 +95,7 @@ pub(super) fn explain(file: &Path, flags: &Explain, global: &Global) -> anyhow::
     let length = i64::try_from(trace.len())?;
     ensure!(
         (0..length).contains(&minute),
-        "--at {at} is outside of {shown}, which has {}{}",
+        "--at {at} is outside {shown}, which has {}{}",
         counted(length, "minute"),
         if trace.first_minute() == 0 {
             String::new()
@@ -124,16 +124,16 @@ pub(super) fn explain(file: &Path, flags: &Explain, global: &Global) -> anyhow::
     Ok(document(name, &trace, &evaluated, price))
 }
 
-/// Returns the minutes since the beginning of the trace.
+/// Parses `--at` as the number of minutes since the start of the trace.
 fn minute_of(at: &str, trace: &Trace) -> anyhow::Result<i64> {
     if let Ok(minute) = at.parse::<i64>() {
         return Ok(minute);
     }
-    let time = times::time(at)
-        .with_context(|| format!("--at {at} is neither minutes since the beginning nor a time"))?;
+    let time =
+        times::time(at).with_context(|| format!("--at {at} is neither a number of minutes nor a time"))?;
     ensure!(
         trace.first_minute() != 0,
-        "--at {at}: the file has no `time` column; write minutes since the beginning, such as --at 4320"
+        "--at {at}: the file has no `time` column; use the number of minutes since its start, such as --at 4320"
     );
     Ok(time.as_second().div_euclid(60) - trace.first_minute())
 }

@@ -48,7 +48,7 @@ fn apply_without_a_terminal_or_yes_shows_the_plan_and_changes_nothing() {
 }
 
 #[test]
-fn a_dry_run_says_so_and_only_plans() {
+fn a_dry_run_only_plans_and_says_so() {
     let world = World::new(options());
     let assert = world
         .command(&["apply", "--detailed-exitcode"])
@@ -56,7 +56,7 @@ fn a_dry_run_says_so_and_only_plans() {
         .assert()
         .code(2);
     assert!(
-        errors(&assert).contains("DRY_RUN_MODE is true: nothing is changed"),
+        errors(&assert).contains("DRY_RUN_MODE is true: no capacity is changed"),
         "{}",
         errors(&assert)
     );
@@ -80,7 +80,7 @@ fn a_saved_plan_is_carried_out_once() {
 }
 
 #[test]
-fn a_saved_plan_that_was_edited_cut_or_is_none_is_refused() {
+fn an_edited_truncated_or_invalid_saved_plan_is_refused() {
     let world = World::new(options());
     world.run(&["plan", "--save", "plan.json"]).success();
     let path = world.folder.path().join("plan.json");
@@ -131,7 +131,7 @@ fn a_plan_from_another_account_changes_nothing() {
 }
 
 #[test]
-fn a_change_that_fails_is_told_and_the_others_are_carried_out() {
+fn a_failed_change_is_reported_and_the_others_are_carried_out() {
     let mut options = options();
     let orders = options
         .account
@@ -156,7 +156,7 @@ fn a_change_that_fails_is_told_and_the_others_are_carried_out() {
 }
 
 #[test]
-fn with_a_ledger_apply_announces_a_standing_problem_once_and_its_end() {
+fn with_a_ledger_apply_announces_an_ongoing_problem_once_and_when_it_ends() {
     let mut adding = NamespaceSetup::new("eu", Load::Steady(3.0));
     adding.second_replica = Some("REPLICA_STATE_ADDING");
     adding.second_replica_moves_for = Some(SignedDuration::from_hours(5));
@@ -178,7 +178,7 @@ fn with_a_ledger_apply_announces_a_standing_problem_once_and_its_end() {
         text.contains("1 needs attention") && text.contains("is being added (since "),
         "{text}"
     );
-    assert_eq!(apply(Some("ledger.db")), 1, "people know");
+    assert_eq!(apply(Some("ledger.db")), 1, "the problem was already announced");
     assert_eq!(
         apply(None),
         2,
@@ -195,7 +195,7 @@ fn with_a_ledger_apply_announces_a_standing_problem_once_and_its_end() {
 }
 
 #[test]
-fn apply_posts_one_digest_a_plan_none_and_a_dry_run_only_shows_it() {
+fn apply_posts_one_digest_plan_posts_none_and_a_dry_run_only_prints_it() {
     let world = World::new(options());
     let with_slack = |arguments: &[&str]| {
         let mut command = world.command(arguments);

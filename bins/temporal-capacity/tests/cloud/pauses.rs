@@ -1,4 +1,4 @@
-//! `apply` and `status` on a real Temporal server: a pause stops changes without a worker.
+//! Tests of pauses against a real Temporal server: `apply` obeys them without a worker, and `status` shows them.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use temporalio_client::Client;
 
 use crate::world::{World, errors, options, output};
 
-/// Set to 1, this skips every test here; nothing else does.
+/// If set to 1, all tests here are skipped.
 const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
 
 async fn server() -> (DevServer, Client) {
@@ -31,7 +31,7 @@ async fn server() -> (DevServer, Client) {
 }
 
 #[test]
-fn apply_obeys_pauses_where_it_knows_the_temporal_service() {
+fn apply_obeys_pauses_if_a_temporal_service_is_configured() {
     if std::env::var(SKIP).as_deref() == Ok("1") {
         return;
     }
@@ -76,7 +76,7 @@ fn apply_obeys_pauses_where_it_knows_the_temporal_service() {
     );
     close(PauseKind::All);
 
-    // A pause of one direction holds its changes back, and lets the others pass.
+    // Pauses of each direction refuse the changes in that direction, without an error.
     open(PauseKind::ScaleUp);
     open(PauseKind::ScaleDown);
     let held = run(&["apply", "--yes", "-o", "json"], "default").success();
@@ -85,7 +85,7 @@ fn apply_obeys_pauses_where_it_knows_the_temporal_service() {
     close(PauseKind::ScaleUp);
     close(PauseKind::ScaleDown);
 
-    // In a namespace that does not exist, no pause is found: that is not the same as none being open.
+    // A missing namespace must not look like one without pauses.
     let missing = run(&["status"], "nowhere").code(1);
     let told = errors(&missing);
     assert!(

@@ -8,7 +8,7 @@ use crate::actions;
 use crate::world::{World, errors, options, output};
 
 #[test]
-fn a_plan_shows_changes_first_and_folds_what_is_kept() {
+fn a_plan_shows_changes_first_and_only_counts_unchanged_namespaces() {
     let world = World::new(options());
     let assert = world.run(&["plan"]).success();
     let text = output(&assert);
@@ -42,7 +42,7 @@ fn a_plan_shows_changes_first_and_folds_what_is_kept() {
 }
 
 #[test]
-fn forms_of_a_plan_are_chosen_by_format_or_output() {
+fn the_output_format_of_a_plan_is_selected_by_format_or_output() {
     let world = World::new(options());
     let json = world.json(&["plan", "-o", "json"], 0);
     assert_eq!(json["schema"], "temporal-capacity/plan/v1");
@@ -93,7 +93,7 @@ fn unavailable_metrics_have_an_exit_code_and_outrank_changes() {
 }
 
 #[test]
-fn faults_on_the_way_do_not_change_a_plan() {
+fn transient_faults_do_not_change_a_plan() {
     let calm = World::new(options());
     let mut options = options();
     options.faults = Faults {
@@ -112,7 +112,7 @@ fn faults_on_the_way_do_not_change_a_plan() {
 /// A single quiet minute proves nothing about an hourly job, so the plan shows what a release would save and
 /// how to enable it.
 #[test]
-fn nothing_is_released_on_one_minute_unless_someone_asked_for_it() {
+fn nothing_is_released_based_on_one_minute_unless_configured() {
     let world = World::new(options());
     let default = |arguments: &[&str]| {
         let mut command = world.command(arguments);
@@ -155,7 +155,7 @@ fn nothing_is_released_on_one_minute_unless_someone_asked_for_it() {
 
 /// The quick start: the simulated cloud has an hour of history, so releases are based on all of it.
 #[test]
-fn a_release_rests_on_the_whole_hour_that_the_simulated_cloud_provides() {
+fn a_release_is_based_on_the_full_hour_that_the_simulated_cloud_provides() {
     let world = World::new(SimulatorOptions {
         past_minutes: 75,
         ..options()

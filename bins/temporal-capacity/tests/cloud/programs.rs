@@ -31,7 +31,7 @@ fn settings_are_shown_with_their_origin_and_without_secrets() {
 }
 
 #[test]
-fn the_demo_saves_money_with_nothing_but_itself() {
+fn the_demo_saves_money_without_any_setup() {
     let folder = tempfile::tempdir().expect("a folder");
     // The demo ignores the settings of this machine, which would stop any other command.
     std::fs::write(folder.path().join(".env"), "DRY_RUN_MODE=perhaps\n").expect("written");

@@ -32,7 +32,7 @@ use crate::world::{World, errors, options, output, program};
     "https://hooks.slack.com/triggers/T0/1/hunter2",
     "this is the trigger URL of a Slack workflow"
 )]
-fn bad_settings_end_in_one_message_with_the_remedy(
+fn invalid_settings_fail_with_one_message_and_the_remedy(
     #[case] name: &str,
     #[case] value: &str,
     #[case] expected: &str,
@@ -113,7 +113,7 @@ fn a_rate_limit_during_capacity_reads_says_how_many_were_not_read_and_exits_with
 }
 
 #[test]
-fn missing_keys_are_named_together() {
+fn missing_keys_are_reported_together() {
     let folder = tempfile::tempdir().expect("a folder");
     let assert = program(folder.path()).arg("plan").assert().code(1);
     let text = errors(&assert);
@@ -124,7 +124,7 @@ fn missing_keys_are_named_together() {
 }
 
 #[test]
-fn doctor_names_what_is_wrong_and_what_it_breaks() {
+fn doctor_reports_each_problem_with_its_impact() {
     let mut options = options();
     options.account.namespaces[0].access = Access::Read;
     options.ops_key_expires = options.start + SignedDuration::from_hours(24 * 3);
@@ -142,7 +142,7 @@ fn doctor_names_what_is_wrong_and_what_it_breaks() {
     };
     assert!(found("roles", "bad").contains("analytics.a1b2c"), "{checks}");
     assert!(
-        found("Cloud Ops key", "odd").starts_with("it expires on "),
+        found("Cloud Ops key", "odd").starts_with("expires on "),
         "{checks}"
     );
     assert!(
@@ -163,7 +163,7 @@ fn doctor_names_what_is_wrong_and_what_it_breaks() {
 #[case::explain(&["explain", "checkout"], 0)]
 #[case::doctor(&["doctor"], 0)]
 #[case::history(&["history"], 1)]
-fn commands_that_only_look_create_no_ledger(#[case] arguments: &[&str], #[case] code: i32) {
+fn read_only_commands_create_no_ledger(#[case] arguments: &[&str], #[case] code: i32) {
     let world = World::new(options());
     let mut command = world.command(arguments);
     let assert = command.env("LEDGER_URL", "records/ledger.db").assert().code(code);
@@ -174,16 +174,16 @@ fn commands_that_only_look_create_no_ledger(#[case] arguments: &[&str], #[case] 
 
 #[rstest]
 #[case::reversed(&["history", "--from", "2026-11-23", "--to", "2026-11-22"], "is not before --to")]
-#[case::no_time(&["history", "--from", "yesterday"], "write a date such as 2026-11-22")]
-#[case::backtest(&["backtest", "--from", "ledger", "--to", "yesterday"], "write a date such as 2026-11-22")]
-#[case::explain(&["explain", "checkout", "--at", "yesterday"], "--at yesterday: write a date such as 2026-11-22")]
-#[case::days(&["ledger", "prune", "--keep-minutes", "soon"], "write a number of days")]
-#[case::timeout(&["trigger", "--wait", "--timeout", "soon"], "write a duration with its unit")]
+#[case::no_time(&["history", "--from", "yesterday"], "use a date such as 2026-11-22")]
+#[case::backtest(&["backtest", "--from", "ledger", "--to", "yesterday"], "use a date such as 2026-11-22")]
+#[case::explain(&["explain", "checkout", "--at", "yesterday"], "--at yesterday: use a date such as 2026-11-22")]
+#[case::days(&["ledger", "prune", "--keep-minutes", "soon"], "use a number of days")]
+#[case::timeout(&["trigger", "--wait", "--timeout", "soon"], "use a duration with a unit")]
 #[case::no_wait(&["trigger", "--timeout", "5m"], "--wait")]
 #[case::level(&["plan", "--log-level", "verbose"], "error, warn, info, debug, trace")]
 #[case::no_speed(&["cloud-simulator", "--speed", "0"], "--speed 0: specify a factor above 0")]
 #[case::no_namespaces(&["cloud-simulator", "--namespaces", "0"], "--namespaces 0: specify at least 1")]
-fn values_that_cannot_be_used_are_refused_with_an_example(#[case] arguments: &[&str], #[case] told: &str) {
+fn invalid_values_are_refused_with_an_example(#[case] arguments: &[&str], #[case] told: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let assert = program(folder.path()).args(arguments).assert().code(1);
     assert!(errors(&assert).contains(told), "{}", errors(&assert));

@@ -7,7 +7,7 @@ use crate::Book;
 use crate::world::{World, errors, options, output};
 
 #[test]
-fn a_plan_takes_its_hours_from_the_ledger_and_says_how_much_it_knows() {
+fn a_plan_reads_its_hours_from_the_ledger_and_shows_how_much_is_known() {
     let world = World::new(options());
     let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", "memory.db").assert();
     // `plan` reads and fills a ledger, and does not create one.
@@ -40,7 +40,7 @@ fn a_plan_takes_its_hours_from_the_ledger_and_says_how_much_it_knows() {
 }
 
 #[test]
-fn observing_gathers_minutes_without_a_ledger_and_leaves_nothing_behind() {
+fn observing_collects_minutes_without_a_ledger_and_leaves_nothing_behind() {
     let world = World::new(options());
     let observed = world.run(&["plan", "--observe", "1s"]).code(0);
     // The number depends on the second at which the test starts, and may differ by namespace.
@@ -64,7 +64,7 @@ fn observing_gathers_minutes_without_a_ledger_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn doctor_looks_at_ledger_sampling_and_prometheus() {
+fn doctor_checks_ledger_sampling_and_prometheus() {
     let world = World::new(options());
     let good = output(
         &world
@@ -99,7 +99,7 @@ fn doctor_looks_at_ledger_sampling_and_prometheus() {
 
 /// `doctor` also reports problems of the scrape job, and limits that this version does not know.
 #[test]
-fn doctor_names_what_a_scrape_job_does_and_unknown_throttling() {
+fn doctor_reports_what_a_scrape_job_changes_and_unknown_throttling() {
     let world = World::new(SimulatorOptions {
         past_minutes: 75,
         ..options()
@@ -118,8 +118,8 @@ fn doctor_names_what_a_scrape_job_does_and_unknown_throttling() {
         ..Faults::default()
     };
     let text = doctor(Faults::default());
-    assert!(text.contains("it adds no labels"), "{text}");
-    assert!(text.contains("no metric family of an unknown kind"), "{text}");
+    assert!(text.contains("adds no labels"), "{text}");
+    assert!(text.contains("no unknown kinds of throttling"), "{text}");
     let text = doctor(job(ScrapeJobFault::TwoPods));
     assert!(text.contains("ignored: cluster, job, pod"), "{text}");
     let text = doctor(job(ScrapeJobFault::ScrapeTimes));
@@ -164,7 +164,7 @@ fn doctor_counts_provisioned_namespaces_in_the_budget() {
 /// Simulates several hours of a day at high speed with the whole stack: sampled, evaluated and announced.
 #[cfg(unix)]
 #[test]
-fn a_simulated_day_at_speed_is_told_completely() {
+fn a_simulated_day_at_high_speed_is_recorded_completely() {
     const SKIP: &str = "TEMPORAL_CAPACITY_SKIP_SERVER_TESTS";
     if std::env::var(SKIP).as_deref() == Ok("1") {
         return;

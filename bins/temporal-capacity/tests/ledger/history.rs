@@ -6,7 +6,7 @@ use crate::world::{World, errors, options, output};
 use crate::{dry_run, long};
 
 #[test]
-fn what_apply_did_stands_in_the_ledger_and_history_tells_it() {
+fn what_apply_did_is_in_the_ledger_and_history_shows_it() {
     let world = World::new(options());
     let ledger = world.folder.path().join("memory/ledger.db").display().to_string();
     let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", &ledger).assert();
@@ -43,7 +43,7 @@ fn what_apply_did_stands_in_the_ledger_and_history_tells_it() {
 }
 
 #[test]
-fn an_export_of_what_was_done_restores_its_history() {
+fn an_import_of_an_export_restores_the_history() {
     let world = World::new(options());
     let with = |ledger: &str, arguments: &[&str]| {
         let assert = world.command(arguments).env("LEDGER_URL", ledger).assert();
@@ -104,7 +104,7 @@ fn history_is_a_table_json_csv_or_markdown_and_a_dry_run_is_marked() {
 }
 
 #[test]
-fn a_history_file_is_complete_and_a_cut_table_says_so() {
+fn an_exported_history_is_complete_and_a_truncated_table_says_so() {
     let book = long();
     for (format, lines) in [("csv", 203), ("jsonl", 202), ("json", 204)] {
         let whole = book.told(&["history", "-o", format]);
@@ -145,7 +145,7 @@ fn a_history_file_is_complete_and_a_cut_table_says_so() {
 }
 
 #[test]
-fn history_takes_bare_names_and_globs_and_the_global_namespace_is_another_thing() {
+fn history_accepts_bare_names_and_globs_and_ignores_the_global_namespace() {
     let book = long();
     for arguments in [
         &["history", "pay", "-o", "csv"][..],
@@ -207,7 +207,7 @@ fn a_dry_run_is_marked_in_the_ledger() {
 }
 
 #[test]
-fn what_a_ledger_holds_is_told_to_scripts_as_well() {
+fn the_contents_of_a_ledger_are_available_as_json() {
     let world = World::new(options());
     let with_ledger = |arguments: &[&str]| world.command(arguments).env("LEDGER_URL", "memory.db").assert();
     with_ledger(&["apply", "--set", "DRY_RUN_MODE=true"]).code(0);

@@ -6,7 +6,7 @@ use crate::world::{World, errors, options, output, program};
 use crate::{Book, dry_run, long};
 
 #[test]
-fn a_ledger_that_is_none_is_told_and_never_stops_what_was_to_be_done() {
+fn an_unusable_ledger_is_reported_and_never_blocks_a_scale_up() {
     let world = World::new(options());
     assert!(errors(&world.run(&["history"]).code(1)).contains("LEDGER_URL is not set"));
     let broken = world.folder.path().join("broken.db");
@@ -24,7 +24,7 @@ fn a_ledger_that_is_none_is_told_and_never_stops_what_was_to_be_done() {
 }
 
 #[test]
-fn commands_that_look_create_no_ledger() {
+fn read_only_commands_create_no_ledger() {
     let book = Book::new();
     for command in [
         &["ledger", "info"][..],
@@ -43,7 +43,7 @@ fn commands_that_look_create_no_ledger() {
 }
 
 #[test]
-fn prune_asks_and_keeps_a_day_at_least() {
+fn prune_asks_for_confirmation_and_keeps_at_least_a_day() {
     let book = dry_run();
     let before = book.told(&["ledger", "export", "decisions"]);
     let error = errors(
@@ -65,7 +65,7 @@ fn prune_asks_and_keeps_a_day_at_least() {
 /// Root can write to everything, so the program runs as another user in that case.
 #[cfg(unix)]
 #[test]
-fn a_file_that_may_only_be_read_can_be_looked_at() {
+fn a_read_only_file_can_be_inspected() {
     use std::os::unix::fs::PermissionsExt;
 
     let book = long();
@@ -188,7 +188,11 @@ fn no_password_is_in_any_output_at_any_log_level(#[case] url: &str, #[case] told
     r#"{"account":"a","plan_id":"p2","namespace":"n","action":"Keep","reason_code":"c","reason":"r"}"#,
     "line 1: the evaluation p2 of a does not exist"
 )]
-fn an_import_that_cannot_be_is_told(#[case] arguments: &[&str], #[case] input: &str, #[case] told: &str) {
+fn an_impossible_import_is_refused_with_the_reason(
+    #[case] arguments: &[&str],
+    #[case] input: &str,
+    #[case] told: &str,
+) {
     let book = dry_run();
     let before = book.told(&["history", "-o", "json"]);
     let arguments = [&["ledger", "import"], arguments].concat();
@@ -198,7 +202,7 @@ fn an_import_that_cannot_be_is_told(#[case] arguments: &[&str], #[case] input: &
 }
 
 #[test]
-fn a_broken_ledger_is_told_and_lowers_nothing() {
+fn a_damaged_ledger_is_reported_and_releases_nothing() {
     let world = World::new(options());
     std::fs::write(world.folder.path().join("broken.db"), vec![b'x'; 9_000]).expect("written");
     let applied = world

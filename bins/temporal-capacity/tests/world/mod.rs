@@ -1,6 +1,6 @@
 //! A simulated cloud, and the program under test.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, reason = "each test binary uses only parts of it")]
 
 use std::path::Path;
 
