@@ -41,7 +41,7 @@ const LEAVES: [(&str, &str, &str); 4] = [
     ("client", "client-ca", "client.temporal-stack.internal"),
 ];
 
-pub(crate) const AUTHORITY_REMEDY: &str = "restore it from a backup, or delete the whole folder to create new authorities, which every client then needs";
+pub(crate) const AUTHORITY_REMEDY: &str = "restore it from a backup, or delete the whole folder to create new authorities and distribute them to every client";
 
 /// Creates the missing files.
 ///
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_contains_something_else_is_named_before_anything_starts() {
+    fn an_invalid_file_is_reported_before_anything_starts() {
         let folder = tempfile::tempdir().expect("a folder");
         let ensured = || ensure(folder.path(), "127.77", 90);
         ensured().expect("created");
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_nobody_would_accept_is_named_before_anything_starts() {
+    fn a_certificate_that_would_be_rejected_is_reported_before_anything_starts() {
         let folder = tempfile::tempdir().expect("a folder");
         let other = tempfile::tempdir().expect("a folder");
         for folder in [&folder, &other] {
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_authority_is_restored_by_a_person_and_never_made_anew() {
+    fn a_damaged_authority_is_never_recreated_automatically() {
         let folder = tempfile::tempdir().expect("a folder");
         let refused = || {
             let error = ensure(folder.path(), "127.77", 90).expect_err("refused");
@@ -338,6 +338,6 @@ mod tests {
         assert!(!refused().contains("temporal-stack certificates"));
         std::fs::remove_file(&key).expect("removed");
         assert!(refused().contains("client-ca.key is missing"));
-        assert!(!key.exists(), "no key that does not match");
+        assert!(!key.exists(), "no mismatched key was created");
     }
 }

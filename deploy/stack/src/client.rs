@@ -61,7 +61,7 @@ pub enum NotServing {
     /// It was not started, or it was stopped.
     #[error("stopped")]
     Stopped,
-    /// It ended by itself.
+    /// It exited on its own.
     #[error("died")]
     Died,
     /// The connection failed.
@@ -79,7 +79,7 @@ pub enum NotServing {
     /// The database does not respond.
     #[error(transparent)]
     Database(#[from] QueryError),
-    /// It is serving, but the others do not know it.
+    /// It is serving, but the other processes have not discovered it.
     #[error("it has not joined the cluster yet")]
     Alone,
 }
@@ -89,7 +89,7 @@ impl NotServing {
     pub fn remedy(&self, name: &str) -> String {
         match self {
             Self::Stopped | Self::Died => {
-                format!("`temporal-stack logs {name}` shows how it ended; `deploy/stack/up` starts it again")
+                format!("`temporal-stack logs {name}` shows why it exited; `deploy/stack/up` starts it again")
             }
             Self::Handshake(error) => error.remedy(name),
             Self::Database(error) => error.remedy(),
@@ -100,7 +100,7 @@ impl NotServing {
     }
 }
 
-/// A failed request for a page.
+/// A failed HTTP request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
@@ -119,7 +119,7 @@ pub enum PageError {
         address: String,
     },
     /// The status is not 200.
-    #[error("{url} answers `{status}` {body}")]
+    #[error("{url} returned `{status}` {body}")]
     Status {
         /// Address and path.
         url: String,
@@ -230,7 +230,7 @@ pub(crate) fn told(status: &Status) -> String {
     }
 }
 
-/// Gets a page over unencrypted HTTP from loopback.
+/// Fetches a page over plain HTTP from a loopback address.
 ///
 /// # Errors
 ///

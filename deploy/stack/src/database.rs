@@ -45,7 +45,7 @@ impl Account {
         let found = find("postgres").or_else(|| find("nobody"));
         found
             .map(Some)
-            .context("PostgreSQL does not run as root, and there is neither a user `postgres` nor `nobody`")
+            .context("PostgreSQL refuses to run as root, and neither the user `postgres` nor `nobody` exists")
     }
 
     fn apply(account: Option<Self>, command: &mut Command) -> &mut Command {
@@ -101,7 +101,7 @@ fn query(
         .args(["-h", host, "-p", port, "-U", USER, "-d", database, "-c", sql])
         .env("PGPASSWORD", password)
         .env("PGCONNECT_TIMEOUT", "5")
-        // Its messages are parsed.
+        // `Failure::of` parses the English messages.
         .env("LC_ALL", "C")
         // Both may be set in the user's shell, and would change the session.
         .env_remove("PGOPTIONS")
@@ -186,7 +186,7 @@ pub async fn start_postgres(place: &Place, stack: &Stack) -> anyhow::Result<()> 
 }
 
 fn initialize(place: &Place, stack: &Stack, account: Option<Account>, data: &Path) -> anyhow::Result<()> {
-    crate::tell(&format!("creating the databases' folder {}", data.display()));
+    crate::tell(&format!("creating the database folder {}", data.display()));
     let folder = place.database();
     // A copy, because the account that runs initdb cannot read the stack's own file.
     let password = folder.join("password");

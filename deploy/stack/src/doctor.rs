@@ -73,7 +73,7 @@ fn effect(name: &str) -> &'static str {
     let role = name.rsplit_once('-').map_or(name, |(role, _)| role);
     match role {
         "postgres" => "nothing can be read or written: every call fails",
-        "pgbouncer" => "the roles reach the database through it alone: every call fails",
+        "pgbouncer" => "the roles reach the database only through it: every call fails",
         "history" => "the workflows of its shards stop until another history process takes over",
         "matching" => "no tasks from its queues are dispatched; `cluster health` does not detect this",
         "frontend" => "clients that connect to it get no responses",

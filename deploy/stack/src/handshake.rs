@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_handshake_that_fails_is_described_with_a_remedy_and_without_the_words_of_a_library() {
+    async fn each_failed_handshake_is_described_with_a_remedy_and_without_library_internals() {
         let (_folder, place) = certified();
         let (_other_folder, other) = certified();
         let leaf = Leaf::of(Role::Frontend).expect("it accepts connections");
@@ -442,7 +442,7 @@ mod tests {
             let error = connect(&place, &settings).await.expect_err("no connection");
             let said = error.to_string();
             assert!(said.contains(expected), "{address}: {said}");
-            assert!(!said.contains("Error"), "the words of a library: {said}");
+            assert!(!said.contains("Error"), "contains an internal error: {said}");
             let offered = error.remedy("frontend-1");
             assert!(offered.contains(remedy), "{address}: {offered}");
         }
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_missing_is_named() {
+    async fn a_missing_file_is_reported() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place::find(Some(folder.path())).expect("a place");
         let leaf = Leaf::of(Role::History).expect("it accepts connections");

@@ -20,7 +20,7 @@ use temporalio_client::Client;
 #[command(name = "temporal-stack", version, max_term_width = 100)]
 #[command(after_help = "\
 Exit codes: 0 done; 1 any error, usage included, and from `status` if a process is not serving.
-`temporal-capacity doctor stack` finds out why.")]
+Run `temporal-capacity doctor stack` to find out why.")]
 struct Arguments {
     /// Run directory [default: that of the last `up`].
     #[arg(long, global = true, value_name = "DIR")]
@@ -31,8 +31,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start all processes that are not running, in order, and wait until they are serving; running ones are
-    /// left alone.
+    /// Start all processes that are not running, in order, and wait until they are serving; leave running processes
+    /// alone.
     Up {
         /// Settings file [default: the stack.toml that the program was built with].
         #[arg(long, value_name = "FILE")]
@@ -46,7 +46,7 @@ enum Command {
     },
     /// Stop everything; data is kept.
     Down,
-    /// Show each process on a line: name, address, whether it is serving, and process id.
+    /// Show one line per process: name, address, whether it is serving, and process id.
     Status,
     /// Show the log of a role or process.
     Logs {
@@ -67,7 +67,7 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Restart the processes of a role one after the other.
+    /// Restart the processes of a role one at a time.
     Restart {
         /// A role, a process such as history-2, or postgres, pgbouncer, ui, capacity-worker.
         role: String,

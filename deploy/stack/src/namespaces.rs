@@ -24,7 +24,7 @@ use crate::tell;
 
 const DAY: u64 = 24 * 3600;
 
-/// Timeout for a new namespace to be known to every role.
+/// Timeout for a new namespace to become visible to every role.
 const KNOWN: Duration = Duration::from_mins(1);
 
 /// A namespace as it exists on the server.
@@ -195,8 +195,8 @@ pub fn difference(wanted: &Wanted, present: Option<&Present>) -> Difference {
             }
             Some(other) if other != kind => {
                 let conflict = format!(
-                    "namespace {name}: search attribute {attribute} has the type {other}, stack.toml wants {kind}; a type cannot \
-                     be changed: use another name, or remove it with `temporal operator search-attribute remove`, which loses its values"
+                    "namespace {name}: search attribute {attribute} has the type {other}, but stack.toml declares {kind}; a type cannot \
+                     be changed: use another name, or remove it with `temporal operator search-attribute remove`, losing its values"
                 );
                 difference.lines.push(format!("! {conflict}"));
                 difference.conflicts.push(conflict);
@@ -361,7 +361,7 @@ async fn carry_out(client: &Client, wanted: &Wanted, difference: &Difference) ->
     Ok(())
 }
 
-/// Returns the archives as text, because the server checks that an archive exists and may fail because of it.
+/// Describes the archives for an error message, because a request also fails if the server cannot access them.
 fn archived_to(wanted: &Wanted) -> String {
     let uris = [&wanted.history_archive, &wanted.visibility_archive];
     let uris: Vec<&str> = uris.into_iter().flatten().map(String::as_str).collect();
@@ -460,12 +460,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_as_declared_needs_nothing() {
+    fn a_namespace_as_declared_needs_no_change() {
         assert!(difference(&wanted(), Some(&present())).is_empty());
     }
 
     #[test]
-    fn what_is_not_declared_is_left_alone() {
+    fn undeclared_search_attributes_are_left_alone() {
         let mut present = present();
         present
             .search_attributes

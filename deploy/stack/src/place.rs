@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::{Network, Settings};
 
-/// Environment variable with the folder for programs, for the default run directory, and for the record of
-/// the current one.
+/// Environment variable that overrides the folder returned by [`home`].
 const HOME: &str = "TEMPORAL_STACK_HOME";
 
 /// User of both databases.
@@ -21,7 +20,8 @@ pub const DATABASES: [&str; 2] = ["temporal", "temporal_visibility"];
 /// Database of the autopilot's ledger.
 pub const LEDGER: &str = "capacity_ledger";
 
-/// Returns the folder for programs, for the default run directory, and for the record of the current one.
+/// Returns the folder that contains downloaded and built programs, the default run directory, and a file with the
+/// path of the current run directory.
 ///
 /// # Errors
 ///
@@ -180,7 +180,7 @@ impl Place {
         let path = self.folder.join("stack.json");
         let text = std::fs::read_to_string(&path).with_context(|| {
             format!(
-                "no stack in {}: start one with deploy/stack/up, or name its run directory with --dir",
+                "no stack in {}: start one with deploy/stack/up, or specify its run directory with --dir",
                 self.folder.display()
             )
         })?;

@@ -16,7 +16,7 @@ use crate::place::{Place, write_whole};
 pub enum State {
     /// Running with this id.
     Running(u32),
-    /// Ended by itself, without `down` or `drain`. Contains its id.
+    /// Exited on its own, without `down` or `drain`. Contains its id.
     Died(u32),
     /// Never started, or stopped.
     Stopped,
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_process_is_known_until_it_has_ended_and_its_id_is_never_mistaken() {
+    async fn a_process_is_tracked_until_it_exits_and_a_reused_id_is_detected() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place::find(Some(folder.path())).expect("a place");
         for sub in ["logs", "pids"] {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_of_a_crash_is_shown_and_not_only_its_trace() {
+    fn the_reason_for_a_crash_is_shown_and_not_only_its_trace() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place::find(Some(folder.path())).expect("a place");
         std::fs::create_dir_all(folder.path().join("logs")).expect("a folder");
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_missing_is_named() {
+    fn a_missing_program_is_reported() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place::find(Some(folder.path())).expect("a place");
         std::fs::create_dir_all(folder.path().join("logs")).expect("a folder");

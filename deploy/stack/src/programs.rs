@@ -63,16 +63,13 @@ fn find_or_build(module: &Module) -> anyhow::Result<PathBuf> {
     for found in on_path(name) {
         match version_of(&found) {
             Some(found_version) if found_version == *version => return Ok(found),
-            Some(other) => tell(&format!(
-                "{} has the version {other}, not {version}",
-                found.display()
-            )),
+            Some(other) => tell(&format!("{} is version {other}, not {version}", found.display())),
             None => {}
         }
     }
     anyhow::ensure!(
         on_path("go").next().is_some(),
-        "{name} {version} is neither on PATH nor in {}, and there is no Go to build it; install Go (https://go.dev/dl), or put {name} there",
+        "{name} {version} is neither on PATH nor in {}, and Go is not installed to build it; install Go (https://go.dev/dl), or put {name} there",
         folder.display()
     );
     tell(&format!(

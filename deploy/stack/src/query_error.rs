@@ -148,17 +148,17 @@ impl QueryError {
                 self.password_file.display()
             ),
             (Failure::Password(_) | Failure::User(_), Server::PgBouncer) => format!(
-                "PgBouncer runs with another password than the one in {}: `temporal-stack restart pgbouncer` makes it read that file",
+                "PgBouncer uses a different password than the one in {}: `temporal-stack restart pgbouncer` makes it read that file",
                 self.password_file.display()
             ),
             (Failure::User(_), Server::Postgres) => {
-                "the databases of this stack belong to that user: is network.loopback in stack.toml that of another PostgreSQL? \
+                "the databases of this stack belong to that user, so another PostgreSQL may be listening there: check network.loopback in stack.toml. \
                  Otherwise restore the databases from a backup"
                     .to_owned()
             }
             (Failure::Database(_), _) => "`temporal-stack schema` creates it".to_owned(),
             (Failure::Access(_), _) => {
-                "add this machine's address to pg_hba.conf of the databases, then run `temporal-stack restart postgres`".to_owned()
+                "add this machine's address to pg_hba.conf, then run `temporal-stack restart postgres`".to_owned()
             }
             (Failure::Late(_) | Failure::Other(_), _) => format!(
                 "`deploy/stack/up` starts it if it is not running; `temporal-stack logs {name}` shows why it stopped"
@@ -209,7 +209,11 @@ mod tests {
         "relation \"it\" does not exist LINE 1: select 1 from it",
         true
     )]
-    fn what_a_database_says_is_read(#[case] stderr: &str, #[case] said: &str, #[case] is_passing: bool) {
+    fn error_output_of_psql_is_classified(
+        #[case] stderr: &str,
+        #[case] said: &str,
+        #[case] is_passing: bool,
+    ) {
         let error = QueryError {
             server: Server::Postgres,
             address: "127.77.0.1:5432".to_owned(),
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_password_names_the_file_that_holds_it() {
+    fn the_remedy_for_a_wrong_password_names_the_password_file() {
         let error = QueryError {
             server: Server::Postgres,
             address: "127.77.0.1:5432".to_owned(),

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn dynamic_values_apply_everywhere_or_where_their_constraints_say() {
+    fn dynamic_values_apply_everywhere_or_within_their_constraints() {
         let stack = stack(
             "[autopilot]\nenabled = false\n[dynamic_config]\n\"limit.maxIDLength\" = 255\n\"a.b\" = [{ value = 1, constraints = { namespace = \"x\" } }]",
         );
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn pgbouncer_takes_more_clients_than_the_roles_open() {
+    fn pgbouncer_accepts_more_connections_than_the_roles_open() {
         let ini = crate::database::pgbouncer_ini(&stack(DEFAULT), "/run/stack/users.txt".as_ref());
         assert!(
             ini.contains("pool_mode = transaction") && ini.contains("max_client_conn = 260"),

@@ -32,12 +32,12 @@ impl Role {
         }
     }
 
-    /// Parses a name.
+    /// Parses the name of a role, such as `history`.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
 
-    /// Returns the third number of its addresses.
+    /// Returns the third octet of the IP addresses of this role.
     fn subnet(self) -> u8 {
         match self {
             Self::Frontend => 1,
@@ -47,7 +47,7 @@ impl Role {
         }
     }
 
-    /// Returns its gRPC port; the worker role does not listen on it.
+    /// Returns the gRPC port. The worker role has one but does not listen on it.
     pub fn grpc_port(self) -> u16 {
         match self {
             Self::Frontend => 7233,
@@ -74,7 +74,7 @@ impl Role {
         }
     }
 
-    /// Returns its number in the database's table of members.
+    /// Returns the number of the role in the database table `cluster_membership`.
     pub fn membership_number(self) -> u8 {
         match self {
             Self::Frontend => 1,
@@ -129,7 +129,7 @@ impl Member {
         format!("{}:{METRICS_PORT}", self.ip(loopback))
     }
 
-    /// Returns all addresses that it listens on.
+    /// Returns all addresses that the process listens on.
     pub fn listens(self, loopback: &str) -> Vec<String> {
         let ip = self.ip(loopback);
         let mut ports = vec![self.role.membership_port(), METRICS_PORT];
@@ -160,7 +160,7 @@ mod tests {
     #[case("history-0", None)]
     #[case("history", None)]
     #[case("postgres-1", None)]
-    fn a_member_has_an_address_of_its_own(#[case] name: &str, #[case] expected: Option<&str>) {
+    fn each_member_has_its_own_address(#[case] name: &str, #[case] expected: Option<&str>) {
         let address = Member::parse(name).map(|member| member.grpc("127.77"));
         assert_eq!(address.as_deref(), expected);
     }

@@ -88,7 +88,7 @@ pub fn judge(which: usize, found: &Found, target: Version, force: bool) -> Step 
         let why = if found.foreign_versions {
             "its table schema_version is not Temporal's"
         } else {
-            "it has no schema_version"
+            "it has no table schema_version"
         };
         return Step::Refuse(format!(
             "the database `{name}` contains something else ({}): {why}. Use another server or database; nothing was changed",
@@ -137,7 +137,7 @@ pub fn judge(which: usize, found: &Found, target: Version, force: bool) -> Step 
     if which == 1 && target >= REWRITES && version < REWRITES && found.rows > MANY_ROWS && !force {
         return Step::Refuse(format!(
             "upgrading `{name}` from {version} to {target} rewrites executions_visibility ({} rows) under an exclusive lock, \
-             which took 57 minutes for 35 million rows elsewhere; plan for it, then run `temporal-stack schema --force`",
+             which took 57 minutes for 35 million rows in one reported case; plan for it, then run `temporal-stack schema --force`",
             found.rows
         ));
     }
@@ -390,7 +390,11 @@ mod tests {
     #[case::main_as_visibility(1, found(&MAIN, Some(Version(1, 18))), "mixed up")]
     #[case::lost_tables(0, found(&["schema_version"], Some(Version(1, 18))), "lacks the table executions")]
     #[case::foreign_half(0, found(&["invoices", "schema_version"], Some(Version(0, 0))), "not Temporal's (invoices")]
-    fn what_would_lose_data_is_refused(#[case] which: usize, #[case] found: Found, #[case] expected: &str) {
+    fn anything_that_would_lose_data_is_refused(
+        #[case] which: usize,
+        #[case] found: Found,
+        #[case] expected: &str,
+    ) {
         let step = judge(which, &found, TARGETS[which], true);
         let Step::Refuse(reason) = &step else {
             panic!("{step:?}")

@@ -187,7 +187,7 @@ pub fn apply(place: &Place, stack: &Stack) -> anyhow::Result<()> {
         let left = judged()?;
         anyhow::ensure!(
             left.is_empty(),
-            "search.url = \"{url}\": the cluster accepted every step, and does not have {}: run `temporal-stack schema` again",
+            "search.url = \"{url}\": the cluster accepted every step but still lacks {}: run `temporal-stack schema` again",
             left.iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
@@ -328,14 +328,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_left_alone() {
+    fn existing_parts_are_left_alone() {
         let mut found = complete();
         let index = found.index.as_mut().expect("there");
         index.insert("CapacityNamespace".to_owned(), "keyword".to_owned());
         assert_eq!(
             judge(&found, INDEX, &template()),
             Ok(vec![]),
-            "custom search attributes stay"
+            "custom search attributes are kept"
         );
     }
 
@@ -362,7 +362,7 @@ mod tests {
     #[case::elastic(json!({ "version": { "number": "8.15.0" }, "tagline": "You Know, for Search" }), Some("Elasticsearch 8.15.0"))]
     #[case::too_old(json!({ "version": { "number": "6.8.0" }, "tagline": "You Know, for Search" }), None)]
     #[case::something_else(json!({ "error": "<html>" }), None)]
-    fn what_answers_is_recognized(#[case] root: Value, #[case] expected: Option<&str>) {
+    fn supported_products_are_recognized(#[case] root: Value, #[case] expected: Option<&str>) {
         assert_eq!(product(&root).as_deref(), expected);
     }
 }

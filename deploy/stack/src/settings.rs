@@ -154,7 +154,7 @@ impl Settings {
     /// If the file cannot be read or has mistakes; the error lists all of them.
     pub fn load(path: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = path else {
-            return Self::parse(DEFAULT).context("the default stack.toml");
+            return Self::parse(DEFAULT).context("the default stack.toml is invalid");
         };
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -252,7 +252,7 @@ mod tests {
     use rstest::rstest;
 
     #[test]
-    fn the_default_file_states_the_defaults() {
+    fn the_default_file_contains_the_defaults() {
         let read = Settings::parse(DEFAULT).expect("valid");
         let defaults = Settings {
             namespaces: read.namespaces.clone(),
@@ -281,7 +281,7 @@ mod tests {
         "[[namespace]]\nname = \"capacity\"\nretention_days = 1\nsearch_attributes = { A = \"Int\", B = \"Int\", C = \"Int\", D = \"Int\" }",
         "columns for 3"
     )]
-    fn a_mistake_is_named_with_its_remedy(#[case] text: &str, #[case] expected: &str) {
+    fn each_mistake_is_reported_with_its_remedy(#[case] text: &str, #[case] expected: &str) {
         let error = Settings::parse(text).expect_err("refused");
         assert!(format!("{error:#}").contains(expected), "{error:#}");
     }

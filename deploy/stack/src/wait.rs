@@ -166,15 +166,15 @@ fn remedy(lines: &str) -> &'static str {
         ),
         (
             "password authentication failed",
-            "The password in the run directory is not that of the database: is another PostgreSQL listening there?",
+            "The password in the run directory does not match the database: is another PostgreSQL listening there?",
         ),
         (
             "no pg_hba.conf entry",
-            "The database accepts no connections from here: check pg_hba.conf.",
+            "The database rejects connections from this machine: check pg_hba.conf.",
         ),
         (
             "too many clients",
-            "PostgreSQL has no connection left: raise database.max_connections in stack.toml.",
+            "PostgreSQL is out of connections: raise database.max_connections in stack.toml.",
         ),
         (
             "tls: ",
@@ -219,7 +219,7 @@ mod tests {
         "temporal-stack certificates"
     )]
     #[case("something else", "run `up` again")]
-    fn a_death_comes_with_a_remedy(#[case] lines: &str, #[case] expected: &str) {
+    fn a_crash_is_reported_with_a_remedy(#[case] lines: &str, #[case] expected: &str) {
         assert!(remedy(lines).contains(expected));
     }
 
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waiting_cannot_help_is_not_waited_for() {
+    async fn permanent_problems_are_not_waited_for() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place::find(Some(folder.path())).expect("a place");
         let mut asked = 0;

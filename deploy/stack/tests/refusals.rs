@@ -28,7 +28,7 @@ fn refused(home: &Path, arguments: &[&str]) -> String {
     said
 }
 
-/// Records a stack of which nothing is running.
+/// Records a stack that has no running processes.
 fn record(home: &Path) {
     let place = Place::find(Some(&home.join("run"))).expect("a place");
     std::fs::create_dir_all(place.folder()).expect("a folder");
@@ -57,7 +57,7 @@ fn without_a_stack_every_command_says_how_to_start_one(#[case] arguments: &[&str
 }
 
 #[test]
-fn a_port_in_use_is_named_before_anything_is_started() {
+fn a_port_in_use_is_reported_before_anything_is_started() {
     let home = tempfile::tempdir().expect("a folder");
     let taken = TcpListener::bind("127.91.0.1:5432").expect("a port");
     let settings = home.path().join("stack.toml");
@@ -76,7 +76,7 @@ fn a_port_in_use_is_named_before_anything_is_started() {
 }
 
 #[test]
-fn every_mistake_of_the_settings_is_named() {
+fn every_mistake_in_the_settings_is_reported() {
     let home = tempfile::tempdir().expect("a folder");
     let settings = home.path().join("stack.toml");
     std::fs::write(
@@ -104,7 +104,7 @@ fn every_mistake_of_the_settings_is_named() {
     "version = \"1.30.8\"",
     "temporal-stack upgrade 1.30.8"
 )]
-fn up_does_not_change_what_it_cannot(#[case] from: &str, #[case] to: &str, #[case] expected: &str) {
+fn up_refuses_changes_that_it_cannot_make(#[case] from: &str, #[case] to: &str, #[case] expected: &str) {
     let home = tempfile::tempdir().expect("a folder");
     record(home.path());
     let settings = home.path().join("stack.toml");
@@ -123,10 +123,7 @@ fn up_does_not_change_what_it_cannot(#[case] from: &str, #[case] to: &str, #[cas
 #[case::back(&["upgrade", "1.28.0"], "cannot be downgraded")]
 #[case::unknown(&["restart", "historian"], "not a role of this stack")]
 #[case::stopped(&["drain", "history"], "no history process is running")]
-fn what_would_interrupt_the_service_or_cannot_work_is_refused(
-    #[case] arguments: &[&str],
-    #[case] expected: &str,
-) {
+fn disruptive_or_impossible_commands_are_refused(#[case] arguments: &[&str], #[case] expected: &str) {
     let home = tempfile::tempdir().expect("a folder");
     record(home.path());
     let said = refused(home.path(), arguments);
@@ -167,7 +164,7 @@ fn status_shows_a_line_per_process_and_fails_if_one_does_not_serve() {
 }
 
 #[test]
-fn one_command_at_a_time_works_in_a_run_directory() {
+fn only_one_command_at_a_time_runs_in_a_run_directory() {
     let home = tempfile::tempdir().expect("a folder");
     record(home.path());
     let place = Place::find(Some(&home.path().join("run"))).expect("a place");

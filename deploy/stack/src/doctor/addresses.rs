@@ -98,14 +98,14 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, file: &File, now: Tim
         remedy: remedy.to_owned(),
     };
     let Some(ends) = ends else {
-        let found = "it cannot be read".to_owned();
+        let found = "cannot be parsed".to_owned();
         return finding(Verdict::Failure, found, "clients may refuse it", RENEW);
     };
     let left = ends.duration_since(now);
     let found = format!("valid for {} more days, for {name}", left.as_hours() / 24);
     if left <= SignedDuration::ZERO {
         let found = format!("expired on {ends}, for {name}");
-        finding(Verdict::Failure, found, "no one can connect with it", RENEW)
+        finding(Verdict::Failure, found, "connections with it fail", RENEW)
     } else if let File::Unreadable(error) = file {
         finding(
             Verdict::Failure,
@@ -116,24 +116,18 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, file: &File, now: Tim
     } else if matches!(file, File::Another) {
         finding(
             Verdict::Warning,
-            format!("{found}, but the file contains another one"),
-            "the role reads its files once a minute: it has not yet, or cannot read them",
+            format!("{found}, but the file contains a different one"),
+            "the role rereads its files once a minute: it has not done so yet, or cannot read them",
             "run this again in a minute; if the problem persists, restart the role",
         )
     } else if left < NOTICE {
-        finding(
-            Verdict::Warning,
-            found,
-            "when it expires, no one can connect",
-            RENEW,
-        )
+        finding(Verdict::Warning, found, "connections fail once it expires", RENEW)
     } else {
         finding(Verdict::Good, found, "", "")
     }
 }
 
-/// Returns the end of a certificate's validity, which is in the fifth field of its first part (RFC 5280,
-/// 4.1).
+/// Returns the time at which a certificate expires: the `validity` field of `TBSCertificate` (RFC 5280, 4.1).
 fn not_after(der: &[u8]) -> Option<Timestamp> {
     let (_, certificate, _) = element(der)?;
     let (_, mut fields, _) = element(certificate)?;
@@ -200,7 +194,7 @@ mod tests {
     use rstest::rstest;
 
     #[test]
-    fn the_end_of_a_certificate_is_read() {
+    fn the_expiry_of_a_certificate_is_parsed() {
         let key = rcgen::KeyPair::generate().expect("a key");
         for year in [2049, 2050] {
             let mut params = rcgen::CertificateParams::new(vec!["it".to_owned()]).expect("parameters");
@@ -214,7 +208,7 @@ mod tests {
     #[rstest]
     #[case::long(90, File::Same, Verdict::Good, "valid for 90 more days")]
     #[case::soon(13, File::Same, Verdict::Warning, "valid for 13 more days")]
-    #[case::not_picked_up(90, File::Another, Verdict::Warning, "but the file contains another one")]
+    #[case::not_picked_up(90, File::Another, Verdict::Warning, "but the file contains a different one")]
     #[case::unreadable(
         90,
         unreadable(),
@@ -243,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_no_end() {
+    fn an_invalid_certificate_has_no_expiry() {
         for bytes in [&b""[..], b"0", b"0\x84\xff\xff\xff\xff", b"certificate"] {
             assert_eq!(not_after(bytes), None);
         }

@@ -38,7 +38,7 @@ pub(super) async fn archives(place: &Place, stack: &Stack, report: &mut Report) 
         }
     }
     if !is_archiving {
-        report.good(ARCHIVAL, "no namespace archives");
+        report.good(ARCHIVAL, "no namespace uses archival");
     }
 }
 
@@ -78,13 +78,13 @@ fn folder_written(folder: &str, report: &mut Report) {
                 .is_ok()
     });
     if writable {
-        report.good(ARCHIVAL, format!("{folder} can be written"));
+        report.good(ARCHIVAL, format!("{folder} is writable"));
     } else {
         report.fail(
             ARCHIVAL,
-            format!("{folder} cannot be written"),
+            format!("{folder} is not writable"),
             "closed workflows stay in the database past their retention until they can be archived",
-            "make it a folder that this user can write to",
+            "make the folder writable for this user",
         );
     }
 }
@@ -113,7 +113,7 @@ fn sum(metrics: &str, name: &str) -> f64 {
     values.sum()
 }
 
-/// Checks a bucket by the counters of history since it started.
+/// Checks a bucket by the counters that the history processes have kept since they started.
 fn judge_bucket(kind: Kind, uri: &str, metrics: Option<&str>, report: &mut Report) {
     const WHY: &str = "closed workflows stay in the database past their retention until they can be archived";
     let Some(metrics) = metrics else {

@@ -103,7 +103,7 @@ fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, repo
         let attributes = wanted.declared.search_attributes.len();
         report.good(
             check,
-            format!("as declared, {attributes} custom search attributes"),
+            format!("as declared; custom search attributes: {attributes}"),
         );
     // Before the missing attributes, because `apply` refuses everything while there is a conflict.
     } else if !difference.conflicts.is_empty() {
@@ -111,7 +111,7 @@ fn judge_namespace(check: &str, wanted: &Wanted, present: Option<&Present>, repo
             check,
             lines,
             "a workflow that sets a search attribute of another type is rejected",
-            "use another name in stack.toml and in the workflow, or remove the attribute, which loses its values",
+            "use another name in stack.toml and in the workflow, or remove the attribute and lose its values",
         );
     } else if !difference.attributes.is_empty() {
         report.fail(

@@ -38,8 +38,8 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
     ) else {
         report.fail(
             CHECK,
-            "it gave an unexpected response",
-            "it may be another server",
+            "unexpected response",
+            "another program may be listening at its address",
             "check which program listens at its address",
         );
         return false;
@@ -112,7 +112,7 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
                 "a server accepts a newer schema, but was not tested with it",
                 "upgrade the server to the version that this schema came with",
             ),
-            (Some(_), Some(_)) => report.good(&check, format!("{shown}, as server {version} needs it")),
+            (Some(_), Some(_)) => report.good(&check, format!("{shown}, as required by server {version}")),
             (Some(_), None) => report.warn(
                 &check,
                 format!("{shown}; the version that server {version} needs is not recorded"),
@@ -128,7 +128,7 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
         DATABASES[1],
         "select 1 from pg_extension where extname = 'btree_gin'",
     );
-    let why = "the next upgrade of the visibility schema fails halfway on an index that needs it";
+    let why = "the next upgrade of the visibility schema fails halfway, when it creates an index that needs this extension";
     match extension {
         Ok(rows) if rows.is_empty() => report.fail(
             "extension btree_gin",
@@ -149,11 +149,11 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
     }
 }
 
-/// With less free space, PostgreSQL treats the disk as full, because its write-ahead log grows in files of 16
-/// MiB.
+/// With less free space than this, PostgreSQL can fail to write, because its write-ahead log grows in files of
+/// 16 MiB.
 const NO_SPACE_KIB: u64 = 64 << 10;
 
-/// A disk with a smaller free share is reported, unless it has plenty of free space.
+/// A disk with a smaller percentage of free space is reported, unless it has [`MUCH_SPACE_KIB`].
 const LITTLE_SPACE_PERCENT: u64 = 10;
 
 /// Enough free space for a while, on a disk of any size.
@@ -201,7 +201,7 @@ fn size_and_free(text: &str) -> Option<(u64, u64)> {
 fn judge_disk(folder: &str, size: u64, free: u64, report: &mut Report) {
     let percent = (free * 100).checked_div(size).unwrap_or_default();
     let found = format!("{} MiB free ({percent}%) under {folder}", free >> 10);
-    let remedy = "delete unneeded files there or enlarge the disk; PostgreSQL continues by itself, or `deploy/stack/up` starts it";
+    let remedy = "delete unneeded files there or enlarge the disk; PostgreSQL then continues on its own; if it has stopped, `deploy/stack/up` starts it";
     if free < NO_SPACE_KIB {
         report.fail(
             DISK,
@@ -229,7 +229,7 @@ mod tests {
     use rstest::rstest;
 
     #[test]
-    fn a_disk_of_which_nothing_is_known_is_not_good() {
+    fn a_disk_that_cannot_be_measured_is_not_good() {
         let mut report = Report::default();
         judge_df("/var", "df: /var: No such file or directory", &mut report);
         assert_eq!(verdicts(report), [Verdict::Warning]);

@@ -54,7 +54,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
         report.fail(
             CHECK,
             format!("no heartbeat of {} within {HEARTBEAT}", names.join(", ")),
-            "the others do not send it any work",
+            "the other processes send it no work",
             "`temporal-stack status` shows whether it is running; `deploy/stack/up` starts it if it is not",
         );
     }

@@ -122,7 +122,7 @@ fn judge_pooler(
         report.fail(
             POOLER,
             found,
-            "in session mode, each connection of a role occupies one of the pool: the roles wait for each other and time out",
+            "in session mode, each connection of a role occupies a connection of the pool: the roles wait for each other and time out",
             format!("set pool_mode to transaction, or default_pool_size to {} or more", opened / 2),
         );
     } else if clients < opened {
@@ -137,9 +137,9 @@ fn judge_pooler(
     } else if accepted == Accepted::Unknown {
         report.warn(
             POOLER,
-            format!("{found}; how many PostgreSQL accepts cannot be determined"),
+            format!("{found}; the limit of PostgreSQL cannot be determined"),
             "it is unknown whether PgBouncer may open more connections than PostgreSQL accepts",
-            "`show max_connections` in PostgreSQL shows it",
+            "run `show max_connections` in PostgreSQL",
         );
     } else if let Accepted::Known(accepted) = accepted
         && accepted < pool.saturating_mul(databases).saturating_add(10)
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pooler_that_does_not_say_is_not_good() {
+    fn a_pooler_with_an_incomplete_configuration_is_not_good() {
         let config = [
             ("pool_mode", "transaction"),
             ("default_pool_size", "20"),

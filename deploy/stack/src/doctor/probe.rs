@@ -48,14 +48,14 @@ pub(super) async fn round_trip(client: &Client, namespace: &str, report: &mut Re
     };
     report.good(
         "round trip: history",
-        format!("a workflow was started after {} ms", begun.elapsed().as_millis()),
+        format!("a workflow was started within {} ms", begun.elapsed().as_millis()),
     );
     let completed = completed(client, namespace, &id, &run_id).await;
     match &completed {
         Ok(()) => report.good(
             "round trip: matching",
             format!(
-                "its task was dispatched and completed after {} ms",
+                "its task was dispatched and completed within {} ms",
                 begun.elapsed().as_millis()
             ),
         ),
@@ -86,7 +86,7 @@ pub(super) async fn round_trip(client: &Client, namespace: &str, report: &mut Re
     match indexed(client, namespace, &id).await {
         Ok(after) => report.good(
             "visibility",
-            format!("the probe was found after {} ms", after.as_millis()),
+            format!("the probe was found within {} ms", after.as_millis()),
         ),
         Err(problem) => report.fail(
             "visibility",
@@ -130,7 +130,7 @@ pub enum CallError {
     #[error("{}", told(.0))]
     Refused(Box<Status>),
     /// The call took too long.
-    #[error("not within {} s", STEP.as_secs())]
+    #[error("timed out after {} s", STEP.as_secs())]
     Late,
     /// The probe has an unexpected status.
     #[error("the probe has the status {found} instead of {expected}")]

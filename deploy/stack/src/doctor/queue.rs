@@ -84,7 +84,7 @@ fn judge_queue(pollers: usize, backlog: Option<&Backlog>, report: &mut Report) {
         Some(Backlog { count, seconds }) => {
             format!("{pollers} pollers, {count} tasks waiting, the oldest for {seconds} s")
         }
-        None => format!("{pollers} pollers, and the server does not report what is waiting"),
+        None => format!("{pollers} pollers, and the server does not report a backlog"),
     };
     if pollers == 0 {
         report.fail(

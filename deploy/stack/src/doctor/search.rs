@@ -38,15 +38,15 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
         report.fail(
             CHECK,
             shown,
-            "a part of the records can be neither read nor written",
-            "`GET _cluster/allocation/explain` of the cluster shows which shard is missing, and why",
+            "some records can be neither read nor written",
+            "`GET _cluster/allocation/explain` shows which shard is missing, and why",
         );
     } else if found.status.is_empty() {
         report.warn(
             CHECK,
             format!("{} at {url} does not report its health", found.product),
             "it is unknown whether every record can be read and written",
-            "`GET _cluster/health` of the cluster shows it",
+            "`GET _cluster/health` shows it",
         );
     } else {
         report.good(CHECK, shown);
@@ -55,9 +55,9 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
     let Some(template) = template else {
         report.warn(
             &check,
-            "the fields that the server needs are not recorded",
+            "cannot be checked: the template of this server version is not recorded",
             "fields of the wrong types keep lists from sorting",
-            "`temporal-stack schema` compares and records it",
+            "`temporal-stack schema` records the template and compares the fields",
         );
         return;
     };
@@ -79,7 +79,7 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
             Step::Settings(_) => report.warn(
                 &check,
                 "the cluster creates it automatically",
-                "if this one is deleted, it comes back with fields of the wrong types",
+                "if the index is deleted, the cluster recreates it with fields of the wrong types",
                 REMEDY,
             ),
             Step::Template => report.warn(

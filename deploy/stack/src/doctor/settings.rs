@@ -55,10 +55,10 @@ pub(super) fn dynamic_config(place: &Place, stack: &Stack, report: &mut Report) 
     judge_dynamic_config(&declared, &evidence, report);
 }
 
-/// Returns the warnings that a process logged when it last read the file.
+/// The warnings and errors that a process logged when it last read the file.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Reading {
-    /// Time of the reading; not every line has one.
+    /// When the process read the file, if the log line has a time.
     at: Option<Timestamp>,
     /// Ignored keys and values.
     warnings: BTreeSet<String>,
@@ -66,7 +66,7 @@ struct Reading {
     errors: BTreeSet<String>,
 }
 
-/// Returns the last reading in a log; `None` if there is none, which proves nothing about the file.
+/// Returns the last reading in a log. `None` means that the log has none, not that the file is correct.
 fn last_reading(log: &str) -> Option<Reading> {
     let mut last = None;
     let mut begun: Option<Reading> = None;
@@ -88,7 +88,7 @@ fn last_reading(log: &str) -> Option<Reading> {
             last = Some(reading);
         }
     }
-    // A reading that is still in progress, or whose end is not logged at this level.
+    // The reading is still in progress, or its end is not logged at this log level.
     begun.or(last)
 }
 
@@ -142,7 +142,7 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
     if evidence.running == 0 {
         report.warn(
             CHECK,
-            "no process of the server is running to read it",
+            "no server process is running to read the file",
             UNKNOWN,
             "`deploy/stack/up`, then run this again",
         );
@@ -160,7 +160,7 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
         };
         report.warn(
             CHECK,
-            format!("the logs of {names} contain no reading of it"),
+            format!("the logs of {names} do not show whether the file was read"),
             UNKNOWN,
             remedy,
         );
@@ -213,13 +213,13 @@ fn judge_dynamic_config(declared: &[&str], evidence: &Evidence, report: &mut Rep
         report.warn(
             CHECK,
             format!("the server does not know {}", ignored.join(", ")),
-            "it ignores them, so the intended settings keep their defaults",
+            "the server ignores them, so the intended settings keep their defaults",
             format!("correct or remove them {REMEDY}"),
         );
     }
     if evidence.is_complete() && evidence.errors.is_empty() && invalid.is_empty() && ignored.is_empty() {
         let keys = declared.len();
-        report.good(CHECK, format!("{keys} keys, all known to the server"));
+        report.good(CHECK, format!("{keys} keys, all recognized by the server"));
     }
 }
 
@@ -275,15 +275,15 @@ mod tests {
         r#"{"level":"info","ts":"2026-01-02T03:04:06.123Z","msg":"Updated dynamic config"}"#;
 
     #[test]
-    fn what_was_corrected_is_not_reported() {
+    fn corrected_mistakes_are_not_reported() {
         let corrected = format!("{LOG}\n{CORRECTED}");
         assert_eq!(verdicts(judged(&[&corrected], BEFORE)), [Verdict::Good]);
     }
 
     #[rstest]
-    #[case::no_process(&[], BEFORE, "no process of the server is running")]
-    #[case::an_empty_log(&[""], BEFORE, "the logs of history-1 contain no reading of it")]
-    #[case::one_of_two(&[CORRECTED, "{}"], BEFORE, "the logs of history-2 contain no reading of it")]
+    #[case::no_process(&[], BEFORE, "no server process is running")]
+    #[case::an_empty_log(&[""], BEFORE, "the logs of history-1 do not show whether")]
+    #[case::one_of_two(&[CORRECTED, "{}"], BEFORE, "the logs of history-2 do not show whether")]
     #[case::written_later(&[CORRECTED], "2026-01-02T03:04:07Z", "the file has changed since history-1 read it")]
     fn without_evidence_nothing_is_good(
         #[case] logs: &[&str],

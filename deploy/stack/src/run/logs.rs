@@ -24,7 +24,7 @@ pub fn logs(place: &Place, name: &str, follow: bool, lines: u32) -> anyhow::Resu
     files.sort();
     anyhow::ensure!(
         !files.is_empty(),
-        "`{name}` has no log in {}: {}",
+        "there is no log of `{name}` in {}; {}",
         folder.display(),
         log_names(&folder)
     );
@@ -45,5 +45,5 @@ fn log_names(folder: &Path) -> String {
         .filter_map(|entry| Some(entry.path().file_stem()?.to_string_lossy().into_owned()))
         .collect();
     names.sort();
-    format!("there are {}", names.join(", "))
+    format!("available: {}", names.join(", "))
 }

@@ -1,4 +1,4 @@
-//! Drains, restarts and upgrades roles one process after the other.
+//! Drains, restarts and upgrades roles one process at a time.
 
 use anyhow::Context;
 
@@ -17,13 +17,15 @@ use super::stop::stop_all;
 /// Describes the impact if the only process of a role goes away.
 fn only_one(role: Role, what: &str) -> String {
     let effect = match role {
-        Role::History => "draining the only history process refused half of all workflow starts for 18 s",
-        Role::Frontend => "clients get no responses without a frontend; the drain takes 9 s",
+        Role::History => {
+            "in a test, draining the only history process refused half of all workflow starts for 18 s"
+        }
+        Role::Frontend => "clients get no responses without a frontend, and draining takes 9 s",
         Role::Matching => "no tasks are dispatched without matching",
         Role::Worker => "schedules and batch operations stop without it",
     };
     format!(
-        "{role} has one process, and to {what} it interrupts the service: {effect}. Run `up --replicas 2` first, or use --force"
+        "cannot {what} {role} without interrupting the service, because it has only one process: {effect}. Run `up --replicas 2` first, or use --force"
     )
 }
 
@@ -44,7 +46,7 @@ pub async fn drain(place: &Place, name: &str, force: bool) -> anyhow::Result<()>
     stop_all(place, vec![member.to_string()], Signal::Terminate).await
 }
 
-/// Restarts the processes of a role one after the other, or a single other process.
+/// Restarts the processes of a role one at a time, or a single process.
 ///
 /// # Errors
 ///

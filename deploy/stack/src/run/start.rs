@@ -79,7 +79,7 @@ pub(super) fn start_member(place: &Place, stack: &Stack, member: Member) -> anyh
     process::start(place, &name, &mut command)
 }
 
-/// Waits until a process is serving and known to the others.
+/// Waits until a process is serving and the other processes have discovered it.
 pub(super) async fn until_serving(place: &Place, stack: &Stack, member: Member) -> anyhow::Result<()> {
     let name = member.to_string();
     let what = format!("{name} at {}", member.ip(&stack.network().loopback));

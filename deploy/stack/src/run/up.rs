@@ -13,7 +13,7 @@ use crate::{autopilot, certificates, namespaces, programs, schema, search, tell}
 use super::processes::{processes, strangers};
 use super::start::{configure, connected, start_roles, start_ui};
 
-/// Time that a killed process may keep its addresses in use; open connections keep them longest.
+/// How long a killed process can keep its addresses in use. Open connections hold them longest.
 const LET_GO: Duration = Duration::from_mins(1);
 
 /// Options of `up`.
@@ -105,7 +105,7 @@ fn compatible(place: &Place, old: &Settings, new: &Settings) -> anyhow::Result<(
     );
     anyhow::ensure!(
         old.server.version == new.server.version,
-        "server.version is {} in the settings and {} here: `temporal-stack upgrade {}` upgrades with the schema first, \
+        "server.version is {} in the settings, but this stack runs {}: run `temporal-stack upgrade {}`, which upgrades the schema first, \
          or set server.version to {}",
         new.server.version,
         old.server.version,
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_versions_and_addresses_of_a_running_stack_do_not_change_by_up() {
+    fn up_refuses_to_change_shards_versions_and_addresses_of_a_running_stack() {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place::find(Some(folder.path())).expect("a place");
         let old = Settings::default();

@@ -126,7 +126,7 @@ mod tests {
         None,
         &[("transient", "-temporal_visibility_v1,+*")]
     )]
-    fn only_our_index_is_kept_from_being_created(
+    fn only_our_index_is_excluded_from_automatic_creation(
         #[case] transient: Option<&str>,
         #[case] persistent: Option<&str>,
         #[case] default: Option<&str>,
@@ -151,7 +151,11 @@ mod tests {
             };
             *field = Some(value);
         }
-        assert_eq!(automatic.without(INDEX), BTreeMap::new(), "once is enough");
+        assert_eq!(
+            automatic.without(INDEX),
+            BTreeMap::new(),
+            "an excluded index needs no further change"
+        );
     }
 
     #[rstest]
@@ -163,7 +167,7 @@ mod tests {
     #[case("temporal*", "temporal", true)]
     #[case("temporal", "temporal_visibility", false)]
     #[case("log*", "temporal", false)]
-    fn a_pattern_stands_for_names(#[case] pattern: &str, #[case] name: &str, #[case] expected: bool) {
+    fn a_pattern_matches_names(#[case] pattern: &str, #[case] name: &str, #[case] expected: bool) {
         assert_eq!(matches(pattern, name), expected);
     }
 }

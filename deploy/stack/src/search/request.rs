@@ -35,10 +35,10 @@ pub enum SearchError {
     #[error("it does not speak HTTP")]
     NotHttp,
     /// The cluster rejected user name and password.
-    #[error("it refuses the credentials: set search.username and search.password_file")]
+    #[error("it rejected the credentials: set search.username and search.password_file")]
     Credentials,
     /// The cluster rejected a request.
-    #[error("{request} answers {status}: {said}")]
+    #[error("{request} returned {status}: {said}")]
     Refused {
         /// Method and path.
         request: String,

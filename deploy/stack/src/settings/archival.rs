@@ -51,7 +51,7 @@ impl Archival {
         };
         let is_account = read().with_context(|| {
             format!(
-                "archival.gcs_credentials: cannot read {path}, and the server would use the credentials of this machine instead"
+                "archival.gcs_credentials: cannot read {path}; the server would silently use the credentials of this machine instead"
             )
         })?;
         anyhow::ensure!(

@@ -46,7 +46,7 @@ pub(super) fn mistakes(namespaces: &[Namespace], is_archiving: bool, is_in_postg
         let is_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         if name.len() < 2 || !name.chars().all(is_name) || name == "temporal-system" {
             mistakes.push(format!(
-                "namespace \"{name}\": a name has at least two of a-z, A-Z, 0-9, `.`, `_` and `-`, and is not temporal-system"
+                "namespace \"{name}\": use at least two characters from a-z, A-Z, 0-9, `.`, `_` and `-`, and a name other than temporal-system"
             ));
         }
         if namespaces[..index].iter().any(|other| other.name == *name) {
@@ -57,7 +57,7 @@ pub(super) fn mistakes(namespaces: &[Namespace], is_archiving: bool, is_in_postg
         }
         if (namespace.archive_history || namespace.archive_visibility) && !is_archiving {
             mistakes.push(format!(
-                "namespace \"{name}\" archives, but archival.enabled is false"
+                "namespace \"{name}\" uses archival, but archival.enabled is false"
             ));
         }
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();

@@ -64,8 +64,8 @@ impl Search {
         let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
         if !self.index.starts_with(SEARCH_INDEX) || !self.index.chars().all(is_name) {
             mistakes.push(format!(
-                "search.index = \"{}\": use a name of a-z, 0-9, `_` and `-` that begins with {SEARCH_INDEX}: the server's template \
-                 covers no other",
+                "search.index = \"{}\": use a name of a-z, 0-9, `_` and `-` that begins with {SEARCH_INDEX}, because the server's \
+                template applies only to such names",
                 self.index
             ));
         }

@@ -102,7 +102,7 @@ async fn listed(client: &Client, query: &str) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a whole stack: .ci/full"]
-async fn what_was_archived_to_files_is_read_back() {
+async fn workflows_archived_to_files_can_be_read() {
     let running = Running::new("127.88", |text| at_once(&text));
     running.up(&["--without-autopilot"]);
     let client = running.client().await;
@@ -115,7 +115,7 @@ async fn what_was_archived_to_files_is_read_back() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a whole stack: .ci/full"]
-async fn what_was_archived_to_s3_is_read_back() {
+async fn workflows_archived_to_s3_can_be_read() {
     let bucket = Bucket::serve("127.89.0.9:9000").await;
     let running = Running::new("127.89", |text| {
         at_once(&text).replace(

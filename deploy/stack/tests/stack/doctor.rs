@@ -262,7 +262,7 @@ fn archive_that_cannot_be_written(running: &Running) {
         std::fs::rename(&archive, &aside).expect("moved");
     }
     std::fs::write(&archive, "").expect("written");
-    found(running, "archive/history cannot be written");
+    found(running, "archive/history is not writable");
     std::fs::remove_file(&archive).expect("removed");
     if is_there {
         std::fs::rename(&aside, &archive).expect("moved");

@@ -15,7 +15,7 @@ use crate::harness::{Load, NAMESPACE, Running, found, healthy, recovery, text};
 /// Prints one row per fault for the table in docs/self-hosted.md; run it with `--nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a whole stack: .ci/full"]
-async fn no_workflow_is_lost_whatever_is_killed() {
+async fn no_workflow_is_lost_when_a_process_is_killed() {
     let running = Running::new("127.93", |text| text);
     running.up(&["--without-autopilot"]);
     let client = running.client().await;
@@ -55,7 +55,7 @@ async fn no_workflow_is_lost_whatever_is_killed() {
     let begun = Instant::now();
     loop {
         let output = running.program("temporal-capacity", &["doctor", "stack", "-o", "json"]);
-        if !text(&output).contains("but the file contains another one") {
+        if !text(&output).contains("but the file contains a different one") {
             break;
         }
         assert!(

@@ -161,7 +161,7 @@ impl Running {
         diagnosis
     }
 
-    /// Stops PostgreSQL immediately. After kill -9, its children live for a moment, and a new server refuses
+    /// Stops PostgreSQL immediately. After kill -9, its children keep running for a moment, and a new server refuses
     /// to start next to them.
     pub(crate) async fn quit_postgres(&self) {
         let State::Running(pid) = process::state(&self.place, "postgres") else {

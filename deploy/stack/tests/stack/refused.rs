@@ -37,7 +37,7 @@ fn reload_postgres(running: &Running) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "starts a whole stack: .ci/full"]
-async fn what_waiting_cannot_repair_ends_up_at_once() {
+async fn up_fails_immediately_on_permanent_problems() {
     let mut running = Running::new("127.96", |text| text);
     running.up(&["--without-autopilot"]);
     let client = running.client().await;

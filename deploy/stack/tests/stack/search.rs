@@ -106,16 +106,16 @@ fn only_our_index_is_not_created(running: &Running) {
     );
     assert!(
         !running.run(&["schema"]).contains("action.auto_create_index"),
-        "once is enough"
+        "an excluded index needs no further change"
     );
     healthy(running);
     assert!(
         add("logs-1").is_some() && add("temporal-of-others").is_some(),
-        "what was allowed is"
+        "indexes that were allowed are still created"
     );
     assert!(
         add("secret-1").is_none() && add("unknown").is_none(),
-        "what was not is not"
+        "indexes that were not allowed are still not created"
     );
 }
 
@@ -181,7 +181,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     let index = look().index.expect("created");
     assert!(
         index.contains_key("CapacityNamespace"),
-        "the server adds it to no later index: {index:?}"
+        "the template adds it to a new index: {index:?}"
     );
 
     // An index with wrong types is rejected and left unchanged.
@@ -202,7 +202,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
     curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
     running.run(&["schema"]);
 
-    // The node dies and restarts. Records from the meantime are found afterwards.
+    // The node dies and restarts. Records written in between are found afterwards.
     drop(node);
     found(&running, "search cluster: ");
     let _node = Node::start(&home);
