@@ -34,4 +34,4 @@ bench-plan:
 
 # Records the histories of the current version as replay fixtures.
 record-histories:
-    TEMPORAL_CAPACITY_RECORD_HISTORIES=1 cargo test -p capacity-tests --test temporal what_was_just_run_replays
+    TEMPORAL_CAPACITY_RECORD_HISTORIES=1 cargo test -p capacity-tests --test temporal histories_of_this_run_replay

@@ -26,15 +26,15 @@ pub(crate) struct Arguments {
     /// Number of workers that run in parallel.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     pub(crate) workers: u8,
-    /// Kill one worker after the other at this interval, instead of random faults. Each starts again within
-    /// ten seconds, and every scheduled evaluation must succeed.
+    /// Instead of injecting random faults, kill the workers in turn at this interval. Each worker restarts within ten
+    /// seconds, and every scheduled evaluation must succeed.
     #[arg(long, value_name = "DURATION", value_parser = apart, conflicts_with = "older_worker")]
     pub(crate) kill_worker_every: Option<Duration>,
     /// Minutes between evaluations of the schedule.
     #[arg(long, default_value_t = 1, value_name = "MINUTES", value_parser = clap::value_parser!(u8).range(1..=30))]
     pub(crate) evaluate_every: u8,
-    /// Upgrade instead of killing anything: a worker of an older release runs alone for a minute, then beside
-    /// one of this release, and then the new one runs alone for a fifth of the time.
+    /// Upgrade instead of killing anything: a worker of an older release runs alone for a minute, then alongside
+    /// one of this release; for the last fifth of the run, the new one runs alone.
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) older_worker: Option<PathBuf>,
     /// Folder for the workers' logs and the server's database; emptied first [default: target/chaos].
@@ -52,7 +52,7 @@ fn apart(text: &str) -> anyhow::Result<Duration> {
     let apart = parse_duration(text).ok();
     apart
         .filter(|apart| *apart >= Duration::from_secs(15))
-        .context("write a duration of 15s or more, such as 60s or 2m")
+        .context("use a duration of 15s or more, such as 60s or 2m")
 }
 
 /// Returns the folder that contains the programs.

@@ -1,4 +1,4 @@
-//! Faults at random times that the seed determines.
+//! Faults at random times, determined by the seed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,7 +78,7 @@ impl Fate {
         }
     }
 
-    /// Kills one worker after the other and starts each one again, as a supervisor would.
+    /// Kills the workers in turn and restarts each one, as a supervisor would.
     pub(crate) async fn in_turn(mut self, apart: Duration) {
         let workers = self.world.workers.len();
         let mut away = 0.0;
@@ -159,7 +159,7 @@ impl Fate {
             }
             self.world.cloud.set_faults(background());
             self.world.change(|it| it.cloud = true);
-            say("the cloud answers");
+            say("the cloud responds again");
         }
     }
 
@@ -212,12 +212,12 @@ pub(crate) async fn pause(world: &World, reason: &str) -> bool {
         ));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    world.violated("nothing could be paused for a minute".to_owned());
+    world.violated("pausing did not succeed within a minute".to_owned());
     false
 }
 
-/// Resumes changes. Changes may be made from the first attempt on, and the pause counts as over once an
-/// attempt succeeds.
+/// Resumes changes. From the first attempt on, changes are allowed; once an attempt succeeds, the pause counts as
+/// over.
 pub(crate) async fn resume(world: &World) {
     world.change(|it| it.paused_since = None);
     for _ in 0..60 {
@@ -232,5 +232,5 @@ pub(crate) async fn resume(world: &World) {
         ));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    world.violated("nothing could be resumed for a minute".to_owned());
+    world.violated("resuming did not succeed within a minute".to_owned());
 }

@@ -6,10 +6,10 @@
 //! cargo build --bins && target/debug/chaos                      36 minutes
 //! target/debug/chaos --minutes 4 --seed 7                       a short run
 //! target/debug/chaos --minutes 10 --namespaces 30 --kill-worker-every 60s --evaluate-every 2
-//!                                                               only the workers are killed, in turn: no evaluation is skipped
+//!                                                               kill only the workers, in turn; no evaluation may be skipped
 //! ```
 //!
-//! Runs the real programs from its own folder.
+//! Runs the real programs in the folder of this program.
 
 #![allow(missing_docs, reason = "a program has no readers of its documentation")]
 #![expect(clippy::print_stdout, reason = "the event log and the figures are the result")]
@@ -43,7 +43,7 @@ use world::World;
 /// Maximum number of seconds from throttling to scale-up, in addition to one sampling interval.
 const ANSWERED_WITHIN: f64 = 60.0;
 /// Like `ANSWERED_WITHIN`, if a worker is killed every minute. Sampler, evaluation and change may each lose
-/// their worker, and the service notices each loss after up to 20 s.
+/// their worker, and the Temporal service detects each loss after up to 20 s.
 const ANSWERED_BETWEEN_KILLS: f64 = 180.0;
 /// Release 0.1.0 waited for all changes of an evaluation before the next.
 const OLDER_ANSWERED_WITHIN: Duration = Duration::from_mins(15);
@@ -172,7 +172,7 @@ async fn chaos(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments) {
     }
 }
 
-/// Kills one worker after the other, and then restores all of them.
+/// Kills the workers in turn, and then restores all of them.
 async fn in_turn(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments, apart: Duration) {
     let (end, over) = watch::channel(false);
     for number in 0..world.workers.len() {
@@ -234,10 +234,10 @@ fn table(arguments: &Arguments, bound: Duration, done: &Done, seen: &Seen, verdi
         ("log readers stalled", count(&done.readers_stalled)),
         ("Temporal server killed", count(&done.servers_killed)),
         ("ledger killed", count(&done.ledgers_killed)),
-        ("cloud away", count(&done.clouds_away)),
+        ("cloud outages", count(&done.clouds_away)),
         ("pauses", count(&done.pauses)),
         ("changes accepted", verdict.accepted.to_string()),
-        ("of these scale-ups", verdict.scale_ups.to_string()),
+        ("  of which scale-ups", verdict.scale_ups.to_string()),
         (
             "recorded exactly once, as changed",
             verdict.recorded_once.to_string(),
@@ -245,11 +245,14 @@ fn table(arguments: &Arguments, bound: Duration, done: &Done, seen: &Seen, verdi
         ("other rows in the ledger", verdict.other_rows.to_string()),
         ("announcements of changes", verdict.announced.to_string()),
         ("most operations at a time", seen.most_operations.to_string()),
-        ("throttling answered", seen.since_visible.len().to_string()),
+        (
+            "throttling followed by a scale-up",
+            seen.since_visible.len().to_string(),
+        ),
         ("  after the metrics showed it", times(&seen.since_visible)),
         ("  after it was possible", times(&seen.since_possible)),
         ("  bound", format!("{:.0} s", bound.as_secs_f64())),
-        ("throttling that ended by itself", seen.subsided.to_string()),
+        ("throttling that ended on its own", seen.subsided.to_string()),
         ("throttling open at the end", seen.unanswered.to_string()),
         ("changed while paused", seen.while_paused.to_string()),
         (

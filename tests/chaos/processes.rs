@@ -79,7 +79,7 @@ impl TemporalServer {
         Ok(())
     }
 
-    /// Returns whether its process has ended by itself.
+    /// Returns whether its process has exited on its own.
     pub(crate) fn has_ended(&mut self) -> bool {
         let child = self.child.as_mut();
         child.is_none_or(|child| child.try_wait().is_ok_and(|status| status.is_some()))
@@ -213,9 +213,9 @@ fn find_postgres() -> anyhow::Result<PathBuf> {
 pub(crate) enum LogReader {
     /// They are written to a file.
     Reads,
-    /// They are not read, and the pipe fills up.
+    /// Nobody reads them, and the pipe fills up.
     Stalls,
-    /// They cannot be read, because the pipe is closed.
+    /// They are lost, because the pipe is closed.
     Gone,
 }
 
@@ -228,7 +228,7 @@ pub(crate) struct Worker {
     log: PathBuf,
     child: Option<Child>,
     reader: Option<JoinHandle<ChildStderr>>,
-    /// A pipe that is kept open but not read.
+    /// A pipe that stays open but is not read.
     stalled: Option<ChildStderr>,
     stop_reading: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -275,7 +275,7 @@ impl Worker {
         self.child.is_some()
     }
 
-    /// Returns the exit status if the worker ended by itself.
+    /// Returns the exit status if the worker exited on its own.
     pub(crate) fn ended_by_itself(&mut self) -> Option<std::process::ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;

@@ -29,9 +29,9 @@ struct Episode {
 pub(crate) struct Seen {
     /// Times from visible throttling to the POST.
     pub(crate) since_visible: Vec<Duration>,
-    /// Times to the POST from when the throttling was visible and worker, server and cloud were available.
+    /// Times to the POST, counted from when the throttling was visible and worker, server and cloud were available.
     pub(crate) since_possible: Vec<Duration>,
-    /// Number of episodes that ended by themselves before a scale-up.
+    /// Number of episodes that ended on their own before a scale-up.
     pub(crate) subsided: u64,
     /// Number of episodes still open at the end.
     pub(crate) unanswered: u64,
@@ -169,7 +169,7 @@ impl Watcher {
                     if waited > self.bound {
                         episode.is_late = true;
                         self.world.violated(format!(
-                            "{} is throttled, and was not scaled up within {:.0} s of a living worker and an answering cloud",
+                            "{} is throttled and was not scaled up within {:.0} s, although a worker and the cloud were available",
                             namespace.id,
                             self.bound.as_secs_f64()
                         ));
@@ -180,10 +180,10 @@ impl Watcher {
         }
     }
 
-    /// A worker may end only if it is killed.
+    /// Reports workers that exited without being killed.
     fn look_at_workers(&self) {
         for worker in &self.world.workers {
-            // Held by the task that kills it.
+            // The task that kills this worker holds the lock.
             let Ok(mut worker) = worker.try_lock() else {
                 continue;
             };
@@ -191,7 +191,7 @@ impl Watcher {
                 self.world.change(|it| it.workers -= 1);
                 let name = worker.name.clone();
                 self.world
-                    .violated(format!("{name} ended by itself: {status} (see {name}.log)"));
+                    .violated(format!("{name} exited on its own: {status} (see {name}.log)"));
             }
         }
     }

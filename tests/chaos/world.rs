@@ -22,7 +22,7 @@ const QUIET: usize = 5;
 /// Minutes of history that the cloud starts with.
 const PAST_MINUTES: u16 = 10;
 
-/// The state of the world, as far as the harness controls it.
+/// The conditions that the harness controls.
 #[derive(Debug)]
 pub(crate) struct Conditions {
     pub(crate) server: bool,
@@ -37,8 +37,8 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// Returns since when a worker is running, the server and the Cloud Ops API respond, and nothing is
-    /// paused. Ledger and log are not included, because scale-ups need neither.
+    /// Returns the time since which a worker has been running, the server and the Cloud Ops API have responded, and
+    /// nothing has been paused. Ledger and log are not included, because scale-ups need neither.
     pub(crate) fn good_since(&self) -> Option<Instant> {
         self.good_since
     }

@@ -71,7 +71,7 @@ fn generated(server: &MockServer, form: &str, bytes: usize) -> String {
 #[case::defaults_omitted("omitted")]
 #[case::defaults_printed("printed")]
 #[tokio::test]
-async fn a_report_is_asked_for_waited_for_downloaded_and_read(#[case] form: &str) {
+async fn a_report_is_requested_awaited_downloaded_and_parsed(#[case] form: &str) {
     let server = service().await;
     let name = |name: &str| fixture(&format!("cloud-ops/{name}.{form}.json"));
     let same_as_published = |request: &Request| {
@@ -159,7 +159,7 @@ async fn fails(server: &MockServer) -> ReportError {
 }
 
 #[tokio::test]
-async fn a_key_without_the_role_is_told_which_key_to_use() {
+async fn a_key_without_the_role_is_refused_with_the_key_to_use() {
     let server = service().await;
     let body = r#"{"code":7,"message":"permission denied: cloud.billingreport.create","details":[]}"#;
     Mock::given(method("POST"))
@@ -202,7 +202,7 @@ async fn with_download(bytes: usize, download: ResponseTemplate) -> MockServer {
 #[case::renamed_column(0, ResponseTemplate::new(200).set_body_string(FILE.replace("ContractedCost", "BilledCost")), "the column `ContractedCost` is missing; it has: BillingAccountID")]
 #[case::nothing_billed(0, ResponseTemplate::new(200).set_body_string(FILE.lines().next().map(|it| format!("{it}\n")).unwrap_or_default()), "br-7ca9ac17 is empty")]
 #[tokio::test]
-async fn a_download_that_cannot_be_used_is_refused_with_the_remedy(
+async fn an_unusable_download_is_refused_with_the_remedy(
     #[case] bytes: usize,
     #[case] download: ResponseTemplate,
     #[case] problem: &str,
@@ -213,7 +213,7 @@ async fn a_download_that_cannot_be_used_is_refused_with_the_remedy(
 }
 
 #[tokio::test]
-async fn a_report_that_failed_is_told_with_its_id() {
+async fn a_failed_report_is_an_error_with_its_id() {
     let server = service().await;
     Mock::given(method("POST"))
         .respond_with(json(fixture("cloud-ops/billing-report-created.omitted.json")))
@@ -255,7 +255,7 @@ async fn fetch(cloud: &RunningSimulator, key: String) -> Result<capacity_report:
 }
 
 #[tokio::test]
-async fn the_simulated_cloud_bills_what_it_counted_up_to_a_day_ago() {
+async fn the_simulated_cloud_bills_the_hours_up_to_a_day_ago() {
     let cloud = cloud().await;
     let fetched = fetch(&cloud, cloud.billing_key()).await.expect("fetched");
     let bills = cloud.bills();
@@ -283,7 +283,7 @@ async fn the_simulated_cloud_bills_what_it_counted_up_to_a_day_ago() {
 #[case::currency(BillingFault::OtherCurrency, "billed in `EUR`")]
 #[case::expired(BillingFault::ExpiredAddress, "valid for a short time only")]
 #[tokio::test]
-async fn the_simulated_cloud_can_get_it_wrong(#[case] billing: BillingFault, #[case] problem: &str) {
+async fn the_simulated_cloud_can_return_a_wrong_bill(#[case] billing: BillingFault, #[case] problem: &str) {
     let cloud = cloud().await;
     cloud.set_faults(Faults {
         billing,

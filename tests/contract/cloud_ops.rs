@@ -135,7 +135,7 @@ async fn a_list_whose_pages_never_end_is_an_error() {
 #[case::defaults_omitted("omitted")]
 #[case::defaults_printed("printed")]
 #[tokio::test]
-async fn what_may_be_chosen_is_read(#[case] form: &str) {
+async fn the_available_sizes_are_read(#[case] form: &str) {
     let server = service().await;
     Mock::given(method("GET"))
         .and(path("/cloud/namespaces/orders.a1b2c/capacity-info"))
@@ -200,7 +200,7 @@ async fn an_update_sends_the_whole_spec_and_nothing_else(#[case] form: &str) {
 
 /// Compares the body we send with the one that the published definitions produce for the same request.
 #[test]
-fn our_update_is_the_one_of_the_published_definitions() {
+fn our_update_matches_the_published_definitions() {
     let published: Value =
         serde_json::from_str(&fixture("cloud-ops/update-request.json")).expect("a fixture");
     let namespace: Value =
@@ -235,7 +235,7 @@ fn the_two_forms_of_a_spec_mean_the_same() {
     Some("no capacity in the region")
 )]
 #[tokio::test]
-async fn an_operation_tells_how_it_stands(
+async fn the_state_of_an_operation_is_read(
     #[case] name: &str,
     #[case] state: OperationState,
     #[case] reason: Option<&str>,
@@ -261,7 +261,7 @@ async fn an_operation_tells_how_it_stands(
 #[case::defaults_omitted("omitted")]
 #[case::defaults_printed("printed")]
 #[tokio::test]
-async fn an_identity_tells_what_the_key_may_do(#[case] form: &str) {
+async fn the_permissions_of_an_identity_are_read(#[case] form: &str) {
     let server = service().await;
     Mock::given(path("/cloud/current-identity"))
         .respond_with(json(fixture(&format!("cloud-ops/current-identity.{form}.json"))))
@@ -399,7 +399,7 @@ async fn a_redirect_is_not_followed_with_the_key() {
 }
 
 #[tokio::test]
-async fn a_page_with_a_status_of_success_is_named_with_address_and_content_type() {
+async fn an_html_page_with_status_200_is_an_error_with_address_and_content_type() {
     let server = MockServer::start().await;
     let page = format!("<html>{}</html>", "x".repeat(300));
     Mock::given(any())
@@ -437,7 +437,7 @@ async fn a_redirect_names_its_target_without_secrets() {
 }
 
 #[tokio::test]
-async fn the_whole_sentence_of_the_service_is_kept_up_to_1000_characters() {
+async fn an_error_message_of_the_service_is_kept_up_to_1000_characters() {
     let server = MockServer::start().await;
     let sentence = "word ".repeat(190).trim_end().to_owned();
     let body = serde_json::json!({ "code": 3, "message": sentence });
@@ -473,7 +473,7 @@ async fn the_whole_sentence_of_the_service_is_kept_up_to_1000_characters() {
 )]
 #[case::plain(503, "upstream connect error", "upstream connect error")]
 #[tokio::test]
-async fn a_refusal_is_told_with_its_remedy_and_without_the_key(
+async fn a_refusal_is_reported_with_its_remedy_and_without_the_key(
     #[case] status: u16,
     #[case] body: &str,
     #[case] expected: &str,
@@ -495,7 +495,7 @@ async fn a_refusal_is_told_with_its_remedy_and_without_the_key(
 #[case::cut(r#"{"namespace":{"namespace":"orders.a1b2c","spec":{"name":"#)]
 #[case::nothing("")]
 #[tokio::test]
-async fn an_answer_of_another_shape_is_an_error(#[case] body: &str) {
+async fn an_unexpected_response_is_an_error(#[case] body: &str) {
     let server = MockServer::start().await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(200).set_body_string(body))
@@ -515,7 +515,7 @@ async fn an_answer_of_another_shape_is_an_error(#[case] body: &str) {
 }
 
 #[tokio::test]
-async fn a_passing_trouble_is_outlasted_and_retry_after_honored() {
+async fn transient_failures_are_retried_and_retry_after_is_honored() {
     let server = service().await;
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "1");
     Mock::given(path("/cloud/namespaces/orders.a1b2c"))
@@ -554,7 +554,7 @@ async fn a_long_retry_after_is_left_to_the_caller() {
 }
 
 #[tokio::test]
-async fn nobody_listening_is_told_as_such() {
+async fn a_refused_connection_is_reported() {
     let mut config = Config::try_new("http://127.0.0.1:1", KEY.into()).expect("valid");
     config.max_attempts = 1;
     let error = Client::new(config)

@@ -48,7 +48,7 @@ fn complete(body: impl Into<String>) -> ResponseTemplate {
 }
 
 #[tokio::test]
-async fn one_request_asks_by_repeated_keys_with_the_key() {
+async fn one_request_has_repeated_parameters_and_the_api_key() {
     let server = MockServer::start().await;
     Mock::given(method("GET"))
         .and(path("/v1/metrics"))
@@ -78,7 +78,7 @@ async fn one_request_asks_by_repeated_keys_with_the_key() {
 #[case::new_word(Some("mostly"), Completeness::Undeclared)]
 #[case::absent(None, Completeness::Undeclared)]
 #[tokio::test]
-async fn an_answer_is_complete_only_if_it_says_so(
+async fn a_response_is_complete_only_if_it_is_marked_complete(
     #[case] word: Option<&str>,
     #[case] expected: Completeness,
 ) {
@@ -133,7 +133,7 @@ async fn an_answer_is_complete_only_if_it_says_so(
 #[case::cut_in_a_line(200, "# TYPE a gauge\na{temporal_namesp", "cannot be read")]
 #[case::unreadable_line(200, "# TYPE a gauge\na{b=c} 1\n# EOF\n", "cannot be read")]
 #[tokio::test]
-async fn what_is_no_metrics_document_is_an_error(
+async fn anything_but_a_metrics_document_is_an_error(
     #[case] status: u16,
     #[case] body: &str,
     #[case] expected: &str,
@@ -150,7 +150,7 @@ async fn what_is_no_metrics_document_is_an_error(
 }
 
 #[tokio::test]
-async fn gzip_without_its_header_is_named() {
+async fn gzip_without_its_header_is_reported() {
     let server = MockServer::start().await;
     let answer = ResponseTemplate::new(200)
         .insert_header("x-completeness", "complete")
@@ -170,7 +170,7 @@ async fn gzip_without_its_header_is_named() {
 }
 
 #[tokio::test]
-async fn a_long_foreign_answer_is_shown_in_60_printable_characters() {
+async fn a_long_unexpected_response_is_shown_in_60_printable_characters() {
     let server = MockServer::start().await;
     let page = format!("<html>\u{1b}[31m{}</html>", "x".repeat(500));
     let answer = ResponseTemplate::new(200).set_body_raw(page, "text/html; charset=utf-8");
@@ -215,7 +215,7 @@ async fn a_redirect_names_its_target_without_secrets(#[case] location: &str, #[c
 }
 
 #[tokio::test]
-async fn a_malformed_line_is_named_with_its_family_and_namespace() {
+async fn a_malformed_line_is_reported_with_its_family_and_namespace() {
     let server = MockServer::start().await;
     let document = "# TYPE temporal_cloud_v1_action_limit gauge\n\
         temporal_cloud_v1_action_limit{temporal_namespace=\"pay.a1b2c\"} abc 1790000040\n# EOF\n";
@@ -237,7 +237,7 @@ async fn a_malformed_line_is_named_with_its_family_and_namespace() {
 }
 
 #[tokio::test]
-async fn a_page_instead_of_the_families_is_named() {
+async fn an_html_page_instead_of_the_families_is_reported() {
     let server = MockServer::start().await;
     let answer = ResponseTemplate::new(200).set_body_raw("<html>Sign in</html>", "text/html");
     Mock::given(any()).respond_with(answer).mount(&server).await;
@@ -281,7 +281,7 @@ async fn a_body_shorter_than_declared_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_body_cut_at_a_line_end_is_noticed_where_no_length_is_declared() {
+async fn a_body_truncated_at_a_line_end_is_detected_without_a_declared_length() {
     let cut = "HTTP/1.1 200 OK\r\nx-completeness: complete\r\nconnection: close\r\n\r\na 1 1790000040\n";
     let error = scraper(&raw(vec![cut]).await)
         .scrape(&Query::default())
@@ -295,7 +295,7 @@ async fn a_body_cut_at_a_line_end_is_noticed_where_no_length_is_declared() {
 }
 
 #[tokio::test]
-async fn a_document_without_the_marker_that_earlier_ones_had_was_cut() {
+async fn a_document_without_the_end_marker_of_earlier_ones_is_truncated() {
     let server = MockServer::start().await;
     let first = complete("a 1 1790000040\n# EOF\n");
     Mock::given(any())
@@ -329,7 +329,7 @@ async fn an_endpoint_that_never_sends_the_marker_is_read() {
 }
 
 #[tokio::test]
-async fn a_long_retry_after_is_told_and_not_waited_for() {
+async fn a_long_retry_after_is_reported_and_not_waited_for() {
     let server = MockServer::start().await;
     let busy = ResponseTemplate::new(429).insert_header("retry-after", "1800");
     Mock::given(any())
@@ -347,7 +347,7 @@ async fn a_long_retry_after_is_told_and_not_waited_for() {
     let (_, at) = text
         .split_once("the next attempt will be made at ")
         .expect("the time of the next attempt");
-    // In this test, the endpoint's clock is this machine's.
+    // In this test, the endpoint uses this machine's clock.
     let earliest = jiff::Timestamp::now() + Duration::from_mins(29);
     let expected: Vec<String> = (0..120)
         .map(|second| {
@@ -360,7 +360,7 @@ async fn a_long_retry_after_is_told_and_not_waited_for() {
 }
 
 #[tokio::test]
-async fn the_budget_counts_repetitions_too() {
+async fn the_budget_counts_retries_too() {
     let server = MockServer::start().await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(503))
@@ -476,7 +476,7 @@ fn samples(documents: &[Vec<u8>]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_account_too_large_for_one_answer_is_read_in_parts() {
+async fn an_account_too_large_for_one_response_is_read_in_parts() {
     let server = MockServer::start().await;
     let namespaces = vec!["ab", "abc", "b-one", "b-two", "c", "d-eins", "d-zwei"];
     let endpoint = Endpoint {
@@ -500,7 +500,7 @@ async fn an_account_too_large_for_one_answer_is_read_in_parts() {
 }
 
 #[tokio::test]
-async fn a_part_that_can_be_cut_no_further_leaves_the_account_incomplete() {
+async fn a_part_that_cannot_be_split_further_leaves_the_account_incomplete() {
     let (server, namespaces) = endpoint(0, vec![MINUTE]).await;
     let query = AccountQuery {
         families: &FAMILIES[1..2],
@@ -522,7 +522,7 @@ async fn a_part_that_can_be_cut_no_further_leaves_the_account_incomplete() {
 #[case::older_first(vec![MINUTE, MINUTE + 60], true)]
 #[case::ever_new(vec![MINUTE, MINUTE + 60, MINUTE + 120, MINUTE + 180, MINUTE + 240, MINUTE + 300], false)]
 #[tokio::test]
-async fn all_parts_are_of_the_same_minute(#[case] minutes: Vec<i64>, #[case] expected: bool) {
+async fn all_parts_must_be_of_the_same_minute(#[case] minutes: Vec<i64>, #[case] expected: bool) {
     let (server, namespaces) = endpoint(1_000, minutes).await;
     let mut config = Config::try_new(&server.uri(), KEY.into()).expect("valid");
     // Half of the namespaces fit into one response.
@@ -552,7 +552,7 @@ async fn all_parts_are_of_the_same_minute(#[case] minutes: Vec<i64>, #[case] exp
 }
 
 #[tokio::test]
-async fn families_on_offer_are_listed_page_by_page() {
+async fn available_families_are_listed_page_by_page() {
     let server = MockServer::start().await;
     let page = |from: usize, count: usize| {
         let descriptors: Vec<_> = (from..from + count)

@@ -1,4 +1,5 @@
-//! Traces: what is sent, decoded by OpenTelemetry's own types and by its own collector, and what happens if a collector misbehaves.
+//! Tests of sending traces: requests, decoded with OpenTelemetry's own types and by its own collector, and collectors that
+//! fail.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -15,7 +16,7 @@ use otlp_spans::{
 use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-/// Only what is stuck takes this long.
+/// Timeout that only a hang exceeds.
 const PATIENT: Duration = Duration::from_mins(2);
 
 fn target(config: OtlpConfigBuilder) -> Target {
@@ -33,7 +34,7 @@ fn span(trace: &str, key: &str) -> Span {
 }
 
 #[tokio::test]
-async fn processes_that_share_nothing_but_a_name_add_to_one_trace() {
+async fn processes_that_share_only_a_name_contribute_to_one_trace() {
     let collector = Collector::start().await;
     let config = || {
         OtlpConfig::builder(collector.url())
@@ -94,12 +95,12 @@ async fn processes_that_share_nothing_but_a_name_add_to_one_trace() {
     assert_eq!(resource, expected);
 }
 
-/// Lines of the log.
+/// The captured log of a thread.
 #[derive(Debug, Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
-    /// Gathers what this thread logs.
+    /// Captures the log of this thread until the guard is dropped.
     fn gather(&self) -> tracing::subscriber::DefaultGuard {
         let writer = self.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -124,19 +125,19 @@ impl Write for Lines {
     }
 }
 
-/// The URL of a port that nothing listens on, and that no other test is given.
+/// URL of a port that nothing listens on and that the system never assigns to another test.
 const NOBODY: &str = "http://127.0.0.1:1";
 
-// One thread, so that the task that sends logs into the lines of the test.
+// Use one thread, so that the log of the sending task is captured.
 #[tokio::test(flavor = "current_thread")]
-async fn an_absent_collector_costs_spans_and_one_line_of_the_log() {
+async fn an_unreachable_collector_drops_spans_with_one_line_in_the_log() {
     let lines = Lines::default();
     let _guard = lines.gather();
     let spans = Spans::to(target(
         OtlpConfig::builder(NOBODY).headers("authorization=hunter22"),
     ));
     for round in 0..3 {
-        // More than fit the queue: the rest is dropped at once.
+        // More than the queue holds; the rest is dropped at once.
         for number in 0..3_000 {
             spans.send(span("plan-1", &format!("{round} {number}")));
         }
@@ -159,7 +160,7 @@ async fn an_absent_collector_costs_spans_and_one_line_of_the_log() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_collector_that_never_answers_delays_nobody_and_is_used_again_later() {
+async fn an_unresponsive_collector_delays_nothing_and_is_used_again_later() {
     let lines = Lines::default();
     let _guard = lines.gather();
     let collector = Collector::start().await;
@@ -174,7 +175,7 @@ async fn a_collector_that_never_answers_delays_nobody_and_is_used_again_later() 
         6_000 - 2_048,
         "the queue is bounded, and full"
     );
-    // As at a shutdown: it gives up.
+    // As at a shutdown, the flush gives up.
     spans.flush(Duration::from_millis(50)).await;
     spans.flush(PATIENT).await;
     assert_eq!(
@@ -187,7 +188,7 @@ async fn a_collector_that_never_answers_delays_nobody_and_is_used_again_later() 
     collector.answer(200);
     let begun = Instant::now();
     while spans.counts().sent == 0 {
-        // On a slow machine, an answer may take longer than this collector is given.
+        // On a slow machine, a response may take longer than this timeout.
         assert!(begun.elapsed() < PATIENT, "{:?}", spans.counts());
         spans.send(span("plan-2", "evaluation"));
         spans.flush(PATIENT).await;
@@ -201,7 +202,7 @@ async fn a_collector_that_never_answers_delays_nobody_and_is_used_again_later() 
 }
 
 #[tokio::test]
-async fn an_overloaded_collector_is_asked_again() {
+async fn requests_to_an_overloaded_collector_are_retried() {
     let collector = Collector::start().await;
     collector.be_busy(2);
     let spans = Spans::to(target(OtlpConfig::builder(collector.url())));
@@ -229,7 +230,7 @@ async fn a_collector_may_request_a_delay_in_seconds_or_until_a_time() {
 }
 
 #[tokio::test]
-async fn what_a_collector_refuses_is_not_sent_again() {
+async fn rejected_spans_are_not_sent_again() {
     let collector = Collector::start().await;
     collector.answer(400);
     let spans = Spans::to(target(OtlpConfig::builder(collector.url())));
@@ -262,7 +263,7 @@ async fn a_rejected_key_is_read_again_from_its_file() {
 }
 
 #[tokio::test]
-async fn a_check_says_what_is_wrong_and_what_to_do() {
+async fn a_check_reports_the_problem_and_the_remedy() {
     let collector = Collector::start().await;
     target(OtlpConfig::builder(collector.url()))
         .check()
@@ -287,8 +288,9 @@ async fn a_check_says_what_is_wrong_and_what_to_do() {
     assert!(matches!(absent.kind(), ErrorKind::Transport(_)) && absent.is_retryable());
 }
 
-/// OpenTelemetry's own collector, which `scripts/otelcol/build` builds. The test is skipped if it is missing.
-#[expect(clippy::print_stdout, reason = "a skipped test says so in its output")]
+/// Returns the path of the OpenTelemetry Collector built by `scripts/otelcol/build`; `None`, which skips the test, if it does
+/// not exist.
+#[expect(clippy::print_stdout, reason = "a skipped test is visible in its output")]
 fn real_collector() -> Option<PathBuf> {
     let built = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tmp/otelcol");
     let program = std::env::var_os("OTELCOL").map_or(built, PathBuf::from);
@@ -300,7 +302,7 @@ fn real_collector() -> Option<PathBuf> {
 }
 
 #[tokio::test]
-async fn opentelemetrys_own_collector_accepts_what_is_sent() {
+async fn the_opentelemetry_collector_accepts_our_requests() {
     let Some(program) = real_collector() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -12,7 +12,7 @@ fn published() -> Value {
 }
 
 #[test]
-fn the_published_schema_is_the_present_one() {
+fn the_published_schema_is_up_to_date() {
     let present = serde_json::to_value(schemars::schema_for!(Plan)).expect("JSON");
     assert_eq!(
         published(),
@@ -22,7 +22,7 @@ fn the_published_schema_is_the_present_one() {
 }
 
 #[tokio::test]
-async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
+async fn plans_saved_plans_and_applied_plans_match_the_schema() {
     let mut options = SimulatorOptions::new(Account::demo());
     options.speed = 20.0;
     options.operation_lag = SignedDuration::from_secs(1);
@@ -65,12 +65,12 @@ async fn plans_saved_plans_and_applied_plans_fit_the_schema() {
 
     let mut broken = applied.clone();
     broken["decisions"][0]["action"] = "Raise".into();
-    assert!(!validator.is_valid(&broken), "the schema can refuse");
+    assert!(!validator.is_valid(&broken), "the schema can reject a plan");
 }
 
 /// Saved plans and the inputs in the ledger have the same format.
 #[test]
-fn a_plan_that_an_older_release_saved_is_read_and_decided_alike() {
+fn a_plan_saved_by_an_older_release_leads_to_the_same_decisions() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/plans/saved-0.1.0.json");
     let saved = std::fs::read_to_string(path).expect("the fixture");
     let plan = Plan::from_saved(&saved).expect("reads");

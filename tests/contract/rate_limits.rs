@@ -88,7 +88,7 @@ fn ops(server: &MockServer) -> cloud_ops_client::Client {
 }
 
 #[tokio::test]
-async fn a_rate_limited_account_is_read_whole() {
+async fn a_rate_limited_account_is_read_completely() {
     // Eight concurrent requests, as in an evaluation, of which one per second is accepted. Most of them are
     // rejected more often than a call is retried.
     let (server, limited) = Limited::start(
@@ -124,7 +124,11 @@ async fn while_one_request_waits_no_other_is_sent() {
             limited.counts()
         };
         let (others, sent_meanwhile) = tokio::join!(others, sent_meanwhile);
-        assert_eq!(sent_meanwhile, (1, 1), "the others waited without asking");
+        assert_eq!(
+            sent_meanwhile,
+            (1, 1),
+            "the others waited without sending a request"
+        );
         for other in others {
             other.expect("read in the end");
         }
@@ -134,7 +138,7 @@ async fn while_one_request_waits_no_other_is_sent() {
 }
 
 #[tokio::test]
-async fn a_pause_that_is_too_long_to_wait_for_is_not_asked_into() {
+async fn no_request_is_sent_during_a_pause_that_is_too_long_to_wait_for() {
     let server = MockServer::start().await;
     Mock::given(any())
         .respond_with(ResponseTemplate::new(429).insert_header("retry-after", "600"))
@@ -169,7 +173,11 @@ async fn scrapes_wait_together_as_well() {
             limited.counts()
         };
         let (third, sent_meanwhile) = tokio::join!(scraper.scrape(&query), sent_meanwhile);
-        assert_eq!(sent_meanwhile, (1, 1), "the third waited without asking");
+        assert_eq!(
+            sent_meanwhile,
+            (1, 1),
+            "the third waited without sending a request"
+        );
         third.expect("scraped in the end");
     };
     let (second, ()) = tokio::join!(scraper.scrape(&query), later);

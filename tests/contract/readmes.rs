@@ -123,7 +123,7 @@ fn the_readme_of_each_crate_can_be_followed() {
         for used in crates_named(program, &known) {
             if !listed.contains(used.as_str()) {
                 problems.push(format!(
-                    "{name}: the program uses {used}, which the snippet does not name"
+                    "{name}: the program uses {used}, which is not in the snippet"
                 ));
             }
         }

@@ -96,7 +96,7 @@ async fn a_ready_client_keeps_its_user_agent_and_sends_what_each_service_needs()
 }
 
 #[tokio::test]
-async fn the_simulator_asks_to_wait_and_denies_on_request() {
+async fn the_simulator_can_send_retry_after_and_deny_routes() {
     let cloud = cloud_simulator::start(SimulatorOptions::new(Account::demo()))
         .await
         .expect("started");

@@ -82,7 +82,7 @@ async fn answer(cloud: &RunningSimulator, path: &str, body: Option<Value>) -> Va
 #[case::identity("current-identity", "/cloud/current-identity")]
 #[case::regions("regions", "/cloud/regions")]
 #[tokio::test]
-async fn answers_have_published_fields_only(#[case] shape: &str, #[case] path: &str) {
+async fn responses_have_published_fields_only(#[case] shape: &str, #[case] path: &str) {
     let known = known(shape);
     let mut found = BTreeSet::new();
     paths(&answer(&cloud().await, path, None).await, "", &known, &mut found);
@@ -125,7 +125,7 @@ async fn an_update_and_its_operation_have_published_fields_only() {
 #[case::no_key(None, "", 401, "Jwt is missing")]
 #[case::invented_parameter(Some(()), "?namespace=orders", 200, "unsupported query parameter")]
 #[tokio::test]
-async fn what_is_no_scrape_gets_no_metrics(
+async fn an_invalid_scrape_gets_no_metrics(
     #[case] key: Option<()>,
     #[case] query: &str,
     #[case] status: u16,
@@ -144,7 +144,7 @@ async fn what_is_no_scrape_gets_no_metrics(
 }
 
 #[tokio::test]
-async fn the_hourly_budget_of_scrapes_is_kept_and_the_date_is_virtual() {
+async fn the_hourly_scrape_limit_is_enforced_and_the_date_is_simulated() {
     let mut options = SimulatorOptions {
         speed: 0.0,
         ..SimulatorOptions::new(Account::demo())

@@ -61,7 +61,7 @@ async fn a_message_is_posted_as_json() {
 #[case::unavailable(503, "upstream", 3, "refused with 503: `upstream`")]
 #[case::busy(429, "rate_limited", 3, "too many messages")]
 #[tokio::test]
-async fn a_refusal_is_named_and_passing_ones_are_repeated(
+async fn refusals_are_reported_and_transient_ones_are_retried(
     #[case] status: u16,
     #[case] body: &str,
     #[case] requests: u64,
@@ -139,7 +139,7 @@ async fn a_wait_in_the_body_is_honored() {
 }
 
 #[tokio::test]
-async fn a_payload_that_is_refused_is_repeated_once_as_plain_text() {
+async fn a_refused_payload_is_sent_once_more_as_plain_text() {
     let server = MockServer::start().await;
     Mock::given(body_partial_json(
         serde_json::json!({ "blocks": [{ "type": "header" }] }),
@@ -175,7 +175,7 @@ impl Write for Captured {
 
 /// Captures everything that this library and its dependencies log at the most detailed level.
 #[test]
-fn the_address_never_shows_in_a_log() {
+fn the_url_never_appears_in_a_log() {
     let captured = Captured::default();
     let writer = captured.clone();
     let subscriber = tracing_subscriber::fmt()

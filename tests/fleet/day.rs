@@ -20,7 +20,7 @@ use crate::ledger::{Taken, compacted};
 use crate::process::Worker;
 use crate::world::{World, megabytes};
 
-/// One in this many namespaces has a busy shift and is idle for the rest of the day.
+/// One in `SHIFTS` namespaces has a busy shift and is idle for the rest of the day.
 const SHIFTS: usize = 200;
 /// Minutes of a busy shift, and between two shifts.
 const BUSY: usize = 120;
@@ -33,7 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PACE: f64 = 60.0;
 /// If there was no request for this long, no reading is in progress.
 const QUIET: Duration = Duration::from_millis(400);
-/// After this time without a reading, as when the requests of the hour are used up, the clock moves on.
+/// After this time without a reading, for example if the hourly requests are used up, the clock advances.
 const NO_READING: Duration = Duration::from_secs(3);
 /// Maximum time to wait until all requests have ended.
 const STUCK: Duration = Duration::from_secs(30);
@@ -119,7 +119,7 @@ async fn read(world: &World) {
     }
 }
 
-/// What was measured.
+/// The measurements of a simulated run.
 #[derive(Debug, Default)]
 struct Lived {
     /// Resident memory after each reading, in MB.

@@ -1,4 +1,4 @@
-//! Measures the cost of single dry-run evaluations in real time, for each source of usage.
+//! Measures single dry-run evaluations in real time, for each source of usage.
 
 use std::path::Path;
 use std::sync::Arc;

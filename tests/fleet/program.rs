@@ -16,8 +16,8 @@ pub(crate) struct Arguments {
     /// Simulated hours of the long run; 0 skips it.
     #[arg(long, default_value_t = 24)]
     pub(crate) hours: u32,
-    /// Minutes that the clock of the long run advances between two readings. With 2, there are 30 readings per
-    /// hour with 5 requests each, out of the 180 requests that the endpoint allows per account.
+    /// Minutes that the clock of the long run advances between two readings. With 2, there are 30 readings of 5
+    /// requests per hour; the endpoint allows 180 requests per hour for each account.
     #[arg(long, default_value_t = 2)]
     pub(crate) step_minutes: i64,
     /// Evaluations to measure from each source of usage; 0 skips them.

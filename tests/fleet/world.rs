@@ -18,7 +18,7 @@ pub(crate) const ACCOUNT: &str = "a1b2c";
 pub(crate) const MINUTES: i64 = 75;
 /// Requests per hour that the endpoint allows per account.
 pub(crate) const REQUESTS_PER_HOUR: &str = "180";
-/// How long to wait for anything: only what is stuck takes this long.
+/// Timeout for any wait. Only a hang takes this long.
 pub(crate) const PATIENT: Duration = Duration::from_mins(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 

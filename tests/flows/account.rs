@@ -57,7 +57,7 @@ async fn a_plan_is_carried_out_and_a_second_run_finds_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn while_the_metrics_are_older_than_the_change_nothing_is_decided() {
+async fn no_decision_is_made_while_the_metrics_predate_the_change() {
     let world = World::new(quick(two_throttled())).await;
     world.apply().await;
     let outcomes = outcomes(&world.evaluate().await);
@@ -73,7 +73,7 @@ async fn while_the_metrics_are_older_than_the_change_nothing_is_decided() {
 /// Applies a plan for a thousand namespaces under faults: 10% of requests return 429, 10% return 503 with an
 /// HTML page, and 10% of connections are dropped, half of these after the request was processed.
 #[tokio::test]
-async fn under_faults_exactly_the_plan_is_carried_out_and_no_field_is_lost() {
+async fn under_faults_the_exact_plan_is_carried_out_and_no_field_is_lost() {
     let mut options = quick(Account::generate(1_000, 0.04, 7));
     options.faults = Faults {
         too_many_requests: 0.1,
@@ -135,7 +135,7 @@ async fn under_faults_exactly_the_plan_is_carried_out_and_no_field_is_lost() {
 }
 
 #[tokio::test]
-async fn a_namespace_whose_capacity_moved_is_refused_and_the_others_go_on() {
+async fn a_namespace_whose_capacity_changed_is_refused_and_the_others_continue() {
     let world = World::new(quick(two_throttled())).await;
     let orders = orders(&world).await;
     assert!(world.cloud.set_capacity_by_others("checkout.a1b2c", 3));
@@ -156,10 +156,10 @@ async fn a_namespace_whose_capacity_moved_is_refused_and_the_others_go_on() {
 }
 
 #[rstest]
-#[case::decided_again(false, "checkout.a1b2c 0 -> 6: changed")]
+#[case::re_evaluated(false, "checkout.a1b2c 0 -> 6: changed")]
 #[case::a_saved_plan_is_refused(true, "checkout.a1b2c 0 -> 6: refused")]
 #[tokio::test]
-async fn a_namespace_that_was_edited_is_decided_again(#[case] refuse_moved: bool, #[case] expected: &str) {
+async fn an_edited_namespace_is_re_evaluated(#[case] refuse_moved: bool, #[case] expected: &str) {
     let world = World::new(quick(two_throttled())).await;
     let orders = orders(&world).await;
     world
@@ -171,7 +171,7 @@ async fn a_namespace_that_was_edited_is_decided_again(#[case] refuse_moved: bool
         .await;
     assert_eq!(results(&changes), [expected, "payments.a1b2c 0 -> 6: changed"]);
     let spec = world.cloud.namespace("checkout.a1b2c").expect("there").spec;
-    assert_eq!(spec["retentionDays"], 90, "the other's edit stays");
+    assert_eq!(spec["retentionDays"], 90, "the other edit is kept");
 }
 
 #[rstest]
@@ -179,15 +179,12 @@ async fn a_namespace_that_was_edited_is_decided_again(#[case] refuse_moved: bool
 #[case::rejected(OperationFault::Rejected, "the operation was rejected: simulated")]
 #[case::canceled(OperationFault::Cancelled, "the operation was canceled: simulated")]
 #[tokio::test]
-async fn an_operation_that_does_not_succeed_is_told(
-    #[case] operations: OperationFault,
-    #[case] expected: &str,
-) {
+async fn an_unsuccessful_operation_is_reported(#[case] operations: OperationFault, #[case] expected: &str) {
     let mut options = quick(two_throttled());
     options.faults.operations = operations;
     let world = World::new(options).await;
     let changes = world.apply().await;
-    assert_eq!(changes.len(), 2, "one failing never stops another");
+    assert_eq!(changes.len(), 2, "one failure never stops another change");
     for change in &changes {
         assert_eq!(
             (change.outcome, change.error.as_deref()),
@@ -197,10 +194,10 @@ async fn an_operation_that_does_not_succeed_is_told(
     assert_eq!(world.cloud.changes(), []);
 }
 
-/// After a failed request, the spec already contains the requested capacity. The service reports nothing to
-/// change, although the capacity has not changed.
+/// After a failed request, the spec already contains the requested capacity, so the service reports that there is
+/// nothing to change, although the capacity in effect is still the old one.
 #[tokio::test]
-async fn nothing_to_change_that_a_read_back_denies_is_stuck() {
+async fn a_change_that_the_service_considers_done_but_that_is_not_in_effect_is_stuck() {
     let mut options = quick(two_throttled());
     options.faults.operations = OperationFault::Failed;
     let world = World::new(options).await;
@@ -216,7 +213,7 @@ async fn nothing_to_change_that_a_read_back_denies_is_stuck() {
 }
 
 #[tokio::test]
-async fn a_namespace_the_key_may_not_change_is_named_and_then_held() {
+async fn a_namespace_the_key_may_not_change_is_reported_and_then_held() {
     let mut account = two_throttled();
     account.namespaces[0].access = Access::Read;
     let world = World::new(quick(account)).await;
@@ -240,7 +237,7 @@ async fn a_namespace_the_key_may_not_change_is_named_and_then_held() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_stopped_begins_nothing_and_says_so() {
+async fn a_stopped_run_starts_no_change_and_says_so() {
     let world = World::new(quick(two_throttled())).await;
     let orders = orders(&world).await;
     let stop = Stop::new();
@@ -254,7 +251,7 @@ async fn a_run_that_is_stopped_begins_nothing_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_stopped_midway_tells_what_the_service_is_at() {
+async fn a_run_stopped_midway_reports_the_changes_in_progress() {
     let mut options = quick(two_throttled());
     options.operation_lag = SignedDuration::from_hours(1);
     let world = World::new(options).await;
@@ -272,7 +269,7 @@ async fn a_run_that_is_stopped_midway_tells_what_the_service_is_at() {
 }
 
 #[tokio::test]
-async fn a_spec_that_reads_back_differently_stops_all_that_has_not_begun() {
+async fn an_unexpected_spec_change_stops_all_changes_that_have_not_started() {
     let mut options = quick(two_throttled());
     options.operation_lag = SignedDuration::from_secs(10);
     let world = World::new(options).await;
@@ -298,7 +295,7 @@ async fn a_spec_that_reads_back_differently_stops_all_that_has_not_begun() {
 }
 
 #[tokio::test]
-async fn a_change_that_is_repeated_finds_its_own_operation_and_waits_for_it() {
+async fn a_repeated_change_finds_its_own_operation_and_waits_for_it() {
     let world = World::new(quick(two_throttled())).await;
     let orders = orders(&world).await;
     let (first, second) = (vec![orders[0].clone()], vec![orders[0].clone()]);
@@ -315,7 +312,7 @@ async fn a_change_that_is_repeated_finds_its_own_operation_and_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_decision_grown_old_is_made_again_and_dropped_if_it_differs() {
+async fn an_outdated_decision_is_re_evaluated_and_dropped_if_it_differs() {
     let mut options = quick(two_throttled());
     options.speed = 0.0;
     options.operation_lag = SignedDuration::ZERO;
@@ -340,7 +337,7 @@ async fn a_decision_grown_old_is_made_again_and_dropped_if_it_differs() {
 }
 
 #[tokio::test]
-async fn a_saved_plan_gives_the_same_orders_and_notices_edits_and_age() {
+async fn a_saved_plan_has_the_same_orders_and_edits_and_age_are_detected() {
     let world = World::new(quick(Account::demo())).await;
     let evaluation = world.evaluate().await;
     let plan = Plan::of(&evaluation);

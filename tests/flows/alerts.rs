@@ -13,7 +13,7 @@ fn file(path: &str) -> PathBuf {
 }
 
 #[test]
-fn every_alert_fires_when_it_should_and_no_other_does() {
+fn each_alert_fires_only_when_it_should() {
     let tests = "deploy/monitoring/alerts_test.yml";
     let Some(promtool) = promtool() else { return };
     let output = Command::new(promtool)
@@ -51,7 +51,7 @@ fn rules(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_docs_list_the_alerts_of_the_file_with_their_expressions() {
+fn the_docs_list_all_alerts_with_their_expressions() {
     let rules = rules(&std::fs::read_to_string(file(RULES)).expect("there"));
     assert_eq!(rules.len(), 7);
     let page = std::fs::read_to_string(file("docs/monitoring.md")).expect("there");

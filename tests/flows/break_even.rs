@@ -33,8 +33,8 @@ enum Kind {
     ScaleUpOnly,
 }
 
-/// The product without Temporal. It samples every minute, evaluates at the policy's minutes and on
-/// throttling, posts changes, and records everything.
+/// Runs the autopilot without Temporal: samples every minute, evaluates at the policy's minutes and on throttling,
+/// posts changes, and records everything.
 pub(crate) struct Life {
     pub(crate) cloud: RunningSimulator,
     autopilot: Autopilot,
@@ -42,7 +42,7 @@ pub(crate) struct Life {
     _folder: tempfile::TempDir,
     evaluated: Option<Timestamp>,
     dry_run: bool,
-    /// A line for every change decided on.
+    /// One line for each decision to change capacity.
     pub(crate) lines: Vec<String>,
 }
 
@@ -244,7 +244,7 @@ async fn bursts_are_enabled_resized_and_released_with_reasons_in_plain_english()
 }
 
 #[tokio::test]
-async fn a_dry_run_and_a_plan_remember_nothing() {
+async fn a_dry_run_and_a_plan_store_no_state() {
     let rules = Rules::default().with_policy(break_even());
     let mut life = Life::new(bursts(), rules, "2026-11-20T08:00:00Z").await;
     life.dry_run = true;
@@ -256,15 +256,15 @@ async fn a_dry_run_and_a_plan_remember_nothing() {
 }
 
 #[tokio::test]
-async fn a_policy_in_shadow_is_recorded_and_acts_on_nothing() {
+async fn a_shadow_policy_is_recorded_and_changes_nothing() {
     let shadowed = Rules::default().with_shadow(break_even());
     let mut life = Life::new(bursts(), shadowed, "2026-11-20T08:00:00Z").await;
-    // `threshold` is evaluated at minute 45 and on the first throttling.
+    // `threshold` is evaluated at minute 45 and when throttling begins.
     life.live(120).await;
     assert!(life.lines[0].contains("Enable 6 TRUs: "), "{:#?}", life.lines);
     assert!(
         life.lines[0].contains("throttled ("),
-        "the words of `threshold`: {:#?}",
+        "the reasons of `threshold`: {:#?}",
         life.lines
     );
     let ledger = life.ledger().await;
@@ -285,7 +285,7 @@ async fn a_policy_in_shadow_is_recorded_and_acts_on_nothing() {
     assert_eq!(
         history.len(),
         rows.len(),
-        "one beside every decision that was acted on"
+        "one for each decision of the acting policy"
     );
     // Its state is stored separately.
     assert_eq!(life.states("break-even").await, []);

@@ -74,7 +74,7 @@ async fn an_account_without_usable_metrics_changes_nothing(#[case] metrics: Metr
 }
 
 #[tokio::test]
-async fn a_document_cut_at_a_line_end_is_noticed_once_a_whole_one_was_seen() {
+async fn a_document_truncated_at_a_line_end_is_detected_after_a_complete_one() {
     let world = World::new(stopped(Account::demo())).await;
     world.evaluate().await;
     world.cloud.set_faults(Faults {
@@ -85,7 +85,7 @@ async fn a_document_cut_at_a_line_end_is_noticed_once_a_whole_one_was_seen() {
 }
 
 #[tokio::test]
-async fn a_missing_family_gives_nothing_back_and_is_named() {
+async fn a_missing_family_prevents_releases_and_is_reported() {
     let mut options = stopped(Account::demo());
     options.faults.missing_family = Some("temporal_cloud_v1_operations_count".to_owned());
     let world = World::new(options).await;
@@ -113,7 +113,7 @@ async fn a_missing_family_gives_nothing_back_and_is_named() {
 #[case::ahead(SignedDuration::from_hours(5))]
 #[case::behind(SignedDuration::from_hours(-5))]
 #[tokio::test]
-async fn a_clock_that_is_off_is_corrected_and_a_simulated_one_is_no_warning(#[case] off: SignedDuration) {
+async fn a_wrong_clock_is_corrected_and_a_simulated_clock_causes_no_warning(#[case] off: SignedDuration) {
     // The cloud's clock is in a different hour than this machine's.
     let mut options = stopped(Account::demo());
     options.start = options.start.checked_add(off).expect("in range");
@@ -128,7 +128,7 @@ async fn a_clock_that_is_off_is_corrected_and_a_simulated_one_is_no_warning(#[ca
 }
 
 #[tokio::test]
-async fn filters_that_match_nothing_are_named() {
+async fn filters_that_match_nothing_are_reported() {
     let world = World::with_rules(
         stopped(Account::demo()),
         listed(&["check*", "ghost"], &["phantom"]),
@@ -152,7 +152,7 @@ async fn filters_that_match_nothing_are_named() {
 }
 
 #[tokio::test]
-async fn namespaces_that_only_one_side_knows_are_held_or_told() {
+async fn namespaces_missing_from_one_api_are_held_or_reported() {
     let mut account = Account::new("a1b2c", vec![NamespaceSetup::new("seen", Load::Steady(3.0))]);
     let mut hidden = NamespaceSetup::new("hidden", Load::Steady(3.0));
     hidden.access = cloud_simulator::Access::None;
@@ -188,7 +188,7 @@ async fn a_list_that_cannot_be_read_fails_the_evaluation() {
 
 /// A new namespace returns 403 for its first minute, which must affect only that namespace.
 #[tokio::test]
-async fn a_namespace_whose_capacity_info_is_refused_is_held_alone() {
+async fn only_the_namespace_whose_capacity_info_is_refused_is_held() {
     let throttled = |name: &str| NamespaceSetup::new(name, Load::Steady(560.0));
     let world = World::new(stopped(Account::new("a1b2c", vec![throttled("known")]))).await;
     world.cloud.add_namespace(throttled("young"));

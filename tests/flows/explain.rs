@@ -1,5 +1,5 @@
-//! Explains every decision of the simulator's default world, and checks that the named change of one input
-//! really changes the decision.
+//! Tests that explain every decision about the simulator's default account, and check that the reported change of
+//! one input really changes the decision.
 
 use capacity_autopilot::{
     Clock, EvaluationRequest, LedgerHandle, Plan, PlanError, Sampler, Scope, assume_documented_sizes,
@@ -44,7 +44,7 @@ fn changed_parts(inputs: &Inputs, flip: &Flip) -> usize {
 #[case::by_default(Rules::default())]
 #[case::releasing_on_estimates(on_estimates())]
 #[tokio::test]
-async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] rules: Rules) {
+async fn every_decision_of_the_demo_has_a_flip_that_works(#[case] rules: Rules) {
     let options = SimulatorOptions {
         speed: 0.0,
         ..options(Account::demo())
@@ -61,7 +61,7 @@ async fn every_decision_of_the_demo_has_a_flip_that_flips(#[case] rules: Rules) 
     assert_eq!(inputs.len(), 12);
     // The inputs of a decision can be stored and evaluated again.
     let stored = serde_json::to_string(&inputs).expect("every part can be stored");
-    let restored: Vec<Inputs> = serde_json::from_str(&stored).expect("what was stored can be read");
+    let restored: Vec<Inputs> = serde_json::from_str(&stored).expect("stored inputs can be read");
     for (inputs, restored) in inputs.iter().zip(&restored) {
         assert_eq!(inputs.decide(), restored.decide());
     }
@@ -165,7 +165,7 @@ fn break_even() -> Rules {
 #[case::threshold(on_estimates())]
 #[case::break_even(break_even())]
 #[tokio::test]
-async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] rules: Rules) {
+async fn a_saved_plan_contains_the_inputs_of_its_decisions(#[case] rules: Rules) {
     let options = SimulatorOptions {
         speed: 0.0,
         ..options(Account::demo())
@@ -230,7 +230,7 @@ async fn a_saved_plan_holds_what_its_decisions_rest_on(#[case] rules: Rules) {
 }
 
 #[tokio::test]
-async fn a_recorded_decision_is_explained_with_what_its_policy_remembered_and_its_sizes() {
+async fn a_recorded_decision_is_explained_with_its_policy_state_and_sizes() {
     let cloud = cloud_simulator::start(SimulatorOptions {
         speed: 0.0,
         start: "2026-11-20T10:41:30Z".parse().expect("a time"),

@@ -19,8 +19,8 @@ pub(crate) struct World {
 pub(crate) fn options(account: Account) -> SimulatorOptions {
     SimulatorOptions {
         speed: 100.0,
-        // Start at the same minute of the hour whenever the tests run, because envelopes are renewed at the
-        // start of an hour.
+        // Always start at the same minute of the hour, because envelopes are recalculated at the start of an
+        // hour.
         start: "2026-11-24T10:20:45Z".parse().expect("a time"),
         ..SimulatorOptions::new(account)
     }

@@ -98,7 +98,7 @@ fn reason(evaluation: &Evaluation, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn nothing_is_given_back_before_48_minutes_are_known() {
+async fn nothing_is_released_before_48_minutes_are_known() {
     let world = Remembering::new(three()).await;
     let evaluation = world.evaluate().await;
     assert_eq!(evaluation.account.usage_source.as_str(), "ledger");
@@ -127,7 +127,7 @@ async fn nothing_is_given_back_before_48_minutes_are_known() {
 }
 
 #[tokio::test]
-async fn a_peak_of_the_hour_keeps_the_capacity_that_carried_it() {
+async fn a_peak_within_the_hour_prevents_a_release_below_it() {
     // 640 actions per second for ten minutes of every hour exceed the on-demand limit. The hour as a whole is
     // not idle, so the threshold is set above its usage.
     let burst = Load::Bursty {
@@ -153,7 +153,7 @@ async fn a_peak_of_the_hour_keeps_the_capacity_that_carried_it() {
 }
 
 #[tokio::test]
-async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
+async fn recent_ledger_data_saves_the_scrape_and_a_release_checks_again() {
     let world = Remembering::new(Account::new(
         "a1b2c",
         vec![
@@ -197,7 +197,7 @@ async fn a_fresh_ledger_saves_the_scrape_and_lowering_looks_again() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_fails_stops_lowering_and_never_raising() {
+async fn a_failing_ledger_stops_scaling_down_but_never_scaling_up() {
     let nowhere = Location::Sqlite("/proc/none/ledger.db".into());
     let world = Remembering::new(three()).await;
     let garbage = Location::Sqlite(world.folder.path().join("garbage.db"));
@@ -225,7 +225,7 @@ async fn a_ledger_that_fails_stops_lowering_and_never_raising() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_was_moved_away_is_begun_anew_without_a_restart() {
+async fn a_ledger_that_was_moved_away_is_recreated_without_a_restart() {
     let world = Remembering::new(three()).await;
     world.sample(2).await;
     let file = world.folder.path().join("ledger.db");
@@ -243,7 +243,7 @@ async fn a_ledger_that_was_moved_away_is_begun_anew_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_spent_budget_leaves_raising_to_what_the_ledger_knows() {
+async fn with_the_budget_used_up_scaling_up_relies_on_the_ledger() {
     let world = Remembering::new(three()).await;
     world.sample(50).await;
     // Other processes have used up the budget.
@@ -273,7 +273,7 @@ async fn a_spent_budget_leaves_raising_to_what_the_ledger_knows() {
 }
 
 #[tokio::test]
-async fn a_report_of_the_first_hour_says_when_it_is_over() {
+async fn a_report_in_the_first_hour_says_when_the_hour_ends() {
     let world = Remembering::new(three()).await;
     world.sample(3).await;
     let query = capacity_report::Query::last_week(world.cloud.now());
@@ -289,7 +289,7 @@ async fn a_report_of_the_first_hour_says_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_never_answers_does_not_hold_up_raising() {
+async fn an_unresponsive_ledger_does_not_delay_scaling_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");
@@ -312,7 +312,7 @@ async fn a_ledger_that_never_answers_does_not_hold_up_raising() {
 }
 
 #[tokio::test]
-async fn a_raise_is_decided_again_out_of_the_ledger_when_the_budget_is_spent() {
+async fn a_scale_up_is_re_evaluated_from_the_ledger_when_the_budget_is_used_up() {
     let world = Remembering::new(three()).await;
     world.sample(50).await;
     let ledger = world.ledger().await;
@@ -324,7 +324,7 @@ async fn a_raise_is_decided_again_out_of_the_ledger_when_the_budget_is_spent() {
 }
 
 #[tokio::test]
-async fn minutes_that_lie_are_not_believed() {
+async fn wrong_minutes_are_ignored() {
     let world = Remembering::new(three()).await;
     world.sample(48).await;
     let ledger = world.ledger().await;
@@ -412,7 +412,7 @@ async fn an_hour_without_metrics_is_unknown_and_not_idle() {
 }
 
 #[tokio::test]
-async fn an_evaluation_of_some_namespaces_knows_their_hours_as_well() {
+async fn an_evaluation_of_some_namespaces_uses_their_full_hours() {
     let world = Remembering::new(three()).await;
     world.sample(50).await;
     let orders = "orders.a1b2c".parse().expect("an id");

@@ -61,7 +61,7 @@ fn quick(names: &[&str]) -> SimulatorOptions {
 }
 
 #[tokio::test]
-async fn a_failed_change_is_logged_once_with_namespace_operation_and_the_services_sentence() {
+async fn a_failed_change_is_logged_once_with_namespace_operation_and_service_message() {
     let world = World::new(quick(&["checkout"])).await;
     world.cloud.set_faults(Faults {
         operations: OperationFault::Failed,
@@ -81,7 +81,7 @@ async fn a_failed_change_is_logged_once_with_namespace_operation_and_the_service
 }
 
 #[tokio::test]
-async fn a_key_without_namespace_admin_is_named_and_the_other_changes_continue() {
+async fn a_missing_namespace_admin_role_is_reported_and_other_changes_continue() {
     let mut options = quick(&["checkout", "payments"]);
     options.account.namespaces[0].access = Access::Read;
     let world = World::new(options).await;
@@ -158,7 +158,7 @@ async fn a_region_that_is_being_added_for_hours_says_since_when_and_is_announced
 }
 
 #[tokio::test]
-async fn a_change_by_someone_else_says_when_from_what_to_what_and_its_operation() {
+async fn a_change_by_someone_else_is_reported_with_time_sizes_and_operation() {
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let remembering = |world: &World| {
@@ -194,7 +194,7 @@ async fn a_change_by_someone_else_says_when_from_what_to_what_and_its_operation(
 }
 
 #[tokio::test]
-async fn standby_traffic_is_told_as_left_out_with_its_figure() {
+async fn excluded_standby_traffic_is_reported_with_its_rate() {
     let mut setup = NamespaceSetup::new("pay", Load::Steady(40.0));
     setup.second_replica = Some("REPLICA_STATE_ACTIVE");
     let world = World::new(stopped(vec![
@@ -270,7 +270,7 @@ async fn a_rate_limit_during_capacity_reads_counts_the_namespaces_that_were_not_
             .all(|code| code.as_str() == "capacity_info_unavailable")
     );
     let asked = cloud.requests()["GET /cloud/namespaces/{id}/capacity-info"];
-    assert!(asked <= 16, "{asked}: the rest was not asked for");
+    assert!(asked <= 16, "{asked}: the rest was not requested");
     cloud.set_faults(Faults::default());
     let next = autopilot.evaluate(&Scope::All).await.expect("evaluated");
     assert_eq!((next.account.errors.len(), next.decisions.len()), (0, 11));

@@ -216,7 +216,7 @@ async fn capacity_infos_are_read_while_details_are_read() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_was_added_or_deleted_since_the_last_list_is_seen() {
+async fn namespaces_added_or_deleted_since_the_last_list_are_detected() {
     let service = Service::start().await;
     let lists = AtomicUsize::new(0);
     service
@@ -254,7 +254,7 @@ async fn a_namespace_that_was_added_or_deleted_since_the_last_list_is_seen() {
 }
 
 #[tokio::test]
-async fn evaluations_that_read_at_the_same_time_decide_alike() {
+async fn concurrent_evaluations_make_the_same_decisions() {
     let namespaces = vec![
         NamespaceSetup::new("idle", Load::Idle).with_trus(4),
         NamespaceSetup::new("quiet", Load::Steady(5.0)),

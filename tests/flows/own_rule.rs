@@ -15,7 +15,7 @@ async fn world() -> World {
 const HOW: CarryOut = CarryOut::new().with_refuse_moved(true);
 
 #[tokio::test]
-async fn a_target_of_ones_own_is_judged_planned_and_carried_out() {
+async fn a_custom_target_is_judged_planned_and_carried_out() {
     let world = world().await;
     let request = EvaluationRequest::of(Scope::All);
     let observed = world

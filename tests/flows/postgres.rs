@@ -52,7 +52,7 @@ async fn carry(mut near: TcpStream, database: String, cut: impl Future<Output = 
 }
 
 #[tokio::test]
-async fn a_postgres_that_goes_away_stops_lowering_until_it_is_back() {
+async fn a_postgresql_outage_stops_scaling_down_until_it_is_over() {
     let Some(url) = server::new_database("flows_cut") else {
         return;
     };

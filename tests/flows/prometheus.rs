@@ -1,5 +1,5 @@
-//! Tests of the same hours through a real Prometheus that scrapes the simulated cloud, and of its error
-//! cases.
+//! Tests that usage from a real Prometheus, which scrapes the simulated cloud, leads to the same decisions as a
+//! ledger, and tests of Prometheus errors.
 
 #[path = "../../crates/prometheus-reader/tests/suite/server.rs"]
 pub(crate) mod server;
@@ -121,7 +121,7 @@ async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usiz
             assert_eq!(told(&one), told(&other), "minute {minute}");
             assert_eq!(
                 other.account.metrics_requests, 0,
-                "the service's budget is not touched"
+                "the request budget of the endpoint is not used"
             );
             compared += 1;
         }
@@ -136,7 +136,7 @@ async fn compare(minutes: i64, is_compared: impl Fn(i64) -> bool) -> Option<usiz
 }
 
 #[tokio::test]
-async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
+async fn ledger_and_prometheus_lead_to_the_same_decisions() {
     // With one minute, fewer than enough, just enough, a full hour, and later.
     let when = [1, 30, 48, 62, 95];
     if let Some(compared) = compare(95, |minute| when.contains(&minute)).await {
@@ -146,14 +146,14 @@ async fn the_same_hours_give_the_same_decisions_whichever_source_fed_them() {
 
 #[tokio::test]
 #[ignore = "takes minutes: cargo test -p capacity-tests --test flows -- --ignored a_whole_day"]
-async fn a_whole_day_gives_the_same_decisions_whichever_source_fed_it() {
+async fn a_whole_day_leads_to_the_same_decisions_from_both_sources() {
     if let Some(compared) = compare(24 * 60, |minute| minute % 15 == 0).await {
         assert_eq!(compared, 96);
     }
 }
 
 #[tokio::test]
-async fn a_family_that_prometheus_lacks_gives_nothing_back_and_a_lacking_limit_holds() {
+async fn a_family_missing_from_prometheus_prevents_releases_and_a_missing_limit_holds() {
     let cloud = cloud(three(), 100).await;
     let all = capacity_autopilot::metric_families();
     let without = |left_out: &str| -> Vec<&'static str> {
@@ -194,7 +194,7 @@ async fn a_family_that_prometheus_lacks_gives_nothing_back_and_a_lacking_limit_h
 }
 
 #[tokio::test]
-async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
+async fn infrequent_scrapes_or_a_gap_make_the_usage_an_estimate() {
     let cloud = cloud(three(), 100).await;
     let families = capacity_autopilot::metric_families();
     let Some(prometheus) = Prometheus::start(&config(&cloud, &families), &[]).await else {
@@ -217,7 +217,7 @@ async fn a_prometheus_that_scrapes_seldom_or_has_a_gap_is_an_estimate() {
 }
 
 #[tokio::test]
-async fn a_prometheus_that_answers_slowly_or_with_an_error_makes_metrics_unavailable_and_says_why() {
+async fn a_slow_or_failing_prometheus_makes_metrics_unavailable_with_the_reason() {
     let cloud = cloud(three(), 100).await;
     let error = r#"{"status":"error","errorType":"execution","error":"out of memory"}"#;
     let partial =

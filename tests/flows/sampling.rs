@@ -11,7 +11,7 @@ use crate::harness::{self, outcomes};
 use crate::memory::{MINUTE, Remembering, evaluate, strict, three};
 
 #[tokio::test]
-async fn refusals_make_sampling_rarer_and_an_answer_makes_it_usual_again() {
+async fn refusals_make_sampling_less_frequent_until_a_request_succeeds() {
     let world = Remembering::new(three()).await;
     let mut sampler = Sampler::new(&world.autopilot);
     let usual = sampler.round().await.next_in;
@@ -30,7 +30,7 @@ async fn refusals_make_sampling_rarer_and_an_answer_makes_it_usual_again() {
 }
 
 #[tokio::test]
-async fn what_is_short_is_told_once_and_throttling_again_when_nothing_helps() {
+async fn a_shortage_is_signaled_once_and_ongoing_throttling_again() {
     let account = Account::new(
         "a1b2c",
         vec![
@@ -58,7 +58,7 @@ async fn what_is_short_is_told_once_and_throttling_again_when_nothing_helps() {
 }
 
 #[tokio::test]
-async fn what_was_close_to_a_limit_is_told_again_when_it_throttles() {
+async fn a_namespace_close_to_its_limit_is_signaled_again_when_throttled() {
     let trace = "aps,peak10s\n".to_owned() + &"450,450\n".repeat(10) + &"700,700\n".repeat(50);
     assert_eq!(signals(trace, 14).await, 2, "close, then throttled");
 }
@@ -97,7 +97,7 @@ async fn signals(trace: String, minutes: usize) -> usize {
 }
 
 #[tokio::test]
-async fn a_large_account_gives_back_once_its_provisioned_namespaces_are_sampled_whole() {
+async fn a_large_account_releases_once_its_provisioned_namespaces_are_fully_sampled() {
     let world = Remembering::new(Account::generate(600, 0.05, 7)).await;
     let autopilot = harness::autopilot_within(&world.cloud, strict(), 110)
         .with_ledger(LedgerHandle::at(world.location.clone()));
@@ -119,7 +119,7 @@ async fn a_large_account_gives_back_once_its_provisioned_namespaces_are_sampled_
 }
 
 #[tokio::test]
-async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_what_is_known() {
+async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_known_data() {
     let world = Remembering::new(Account::generate(600, 0.05, 7)).await;
     let names: Vec<_> = world
         .cloud
@@ -179,7 +179,7 @@ async fn two_workers_share_a_minute_and_a_budget() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_appears_is_sampled_from_the_next_round_on() {
+async fn a_new_namespace_is_sampled_from_the_next_round_on() {
     let world = Remembering::new(three()).await;
     let mut sampler = Sampler::new(&world.autopilot);
     assert!(sampler.round().await.recorded);

@@ -42,7 +42,7 @@ fn account() -> Account {
     )
 }
 
-/// A cloud whose clock advances only by simulated minutes.
+/// A simulated cloud whose clock the test advances minute by minute.
 struct Life {
     cloud: RunningSimulator,
     autopilot: Autopilot,
@@ -411,7 +411,7 @@ async fn every_figure_is_traced(life: &Life, report: &Report) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn minutes_without_metrics_explain_what_the_bill_has_more() {
+async fn minutes_without_metrics_explain_the_excess_of_the_bill() {
     let life = Life::new(account()).await;
     let end = start() + SignedDuration::from_hours(4);
     // No samples for twenty minutes of the third hour.
@@ -451,7 +451,7 @@ async fn minutes_without_metrics_explain_what_the_bill_has_more() {
 }
 
 #[tokio::test]
-async fn another_account_on_the_bill_is_told() {
+async fn a_bill_for_another_account_is_reported() {
     let life = Life::new(account()).await;
     let end = start() + SignedDuration::from_hours(2);
     life.until(end + SignedDuration::from_mins(5), |_| true).await;

@@ -61,7 +61,7 @@ fn of_job(evaluation: &Evaluation) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn two_scrapers_of_one_endpoint_never_double_usage() {
+async fn two_scrapers_of_one_endpoint_do_not_double_usage() {
     let (_one, alone) = with_scrape_job(ScrapeJobFault::None).await;
     let (_other, twice) = with_scrape_job(ScrapeJobFault::TwoPods).await;
     assert_eq!(outcomes(&alone), EXPECTED);
@@ -90,7 +90,7 @@ async fn samples_with_the_time_of_the_scrape_count_as_four_minutes_older() {
 }
 
 #[tokio::test]
-async fn an_overwritten_namespace_label_counts_for_no_namespace_and_is_named() {
+async fn series_with_an_overwritten_namespace_label_are_ignored_and_reported() {
     let (_cloud, evaluation) = with_scrape_job(ScrapeJobFault::OverwrittenNamespace).await;
     assert!(evaluation.metrics_unavailable.is_some());
     assert!(
@@ -112,7 +112,7 @@ async fn an_overwritten_namespace_label_counts_for_no_namespace_and_is_named() {
 #[case::method_not_allowed(405)]
 #[case::forbidden(403)]
 #[tokio::test]
-async fn a_gateway_that_allows_get_only_works(#[case] status: u16) {
+async fn a_gateway_that_only_allows_get_works(#[case] status: u16) {
     let (cloud, evaluation) = with_scrape_job(ScrapeJobFault::GetOnly(status)).await;
     assert_eq!(
         outcomes(&evaluation),
@@ -128,7 +128,7 @@ async fn a_gateway_that_allows_get_only_works(#[case] status: u16) {
 #[case::endpoint(false)]
 #[case::prometheus(true)]
 #[tokio::test]
-async fn throttling_of_an_unknown_kind_is_not_scaled_down_and_is_named(#[case] is_stored: bool) {
+async fn unknown_throttling_prevents_scaling_down_and_is_reported(#[case] is_stored: bool) {
     const FAMILY: &str = "namespace_bandwidth_throttled_bytes";
     let fault = |name: &str| Faults {
         unknown_throttling: Some((FAMILY.to_owned(), name.to_owned())),
@@ -155,14 +155,14 @@ async fn throttling_of_an_unknown_kind_is_not_scaled_down_and_is_named(#[case] i
         "{}",
         orders.reason
     );
-    assert!(orders.announce, "said in Slack");
+    assert!(orders.announce, "it is announced in Slack");
     // Throttling of another namespace does not affect this one.
     cloud.set_faults(fault("crm"));
     assert_eq!(outcomes(&self::evaluate(&autopilot).await), EXPECTED);
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_fit_is_narrowed_in_four_requests() {
+async fn a_response_that_is_too_large_is_narrowed_in_four_requests() {
     let options = SimulatorOptions {
         speed: 0.0,
         points_per_answer: 700,
@@ -181,7 +181,7 @@ async fn an_answer_that_does_not_fit_is_narrowed_in_four_requests() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_declares_everything_limited_is_asked_four_times_at_most() {
+async fn an_endpoint_that_marks_every_response_as_limited_gets_at_most_four_requests() {
     let faults = Faults {
         metrics: MetricsFault::Limited,
         ..Faults::default()

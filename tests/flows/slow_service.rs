@@ -1,4 +1,4 @@
-//! Tests with a slow service: limits apply to elapsed time, not to planned delays.
+//! Tests with a slow service: time limits count elapsed time, not only the planned delays.
 
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ async fn release(server: &MockServer, change_timeout: Duration, stop: &Stop) -> 
 }
 
 #[tokio::test]
-async fn a_change_ends_after_its_time_by_the_clock() {
+async fn a_change_times_out_by_elapsed_time() {
     let server = service().await;
     let begun = Instant::now();
     let result = release(&server, Duration::from_secs(2), &Stop::new()).await;
@@ -80,7 +80,7 @@ async fn a_change_ends_after_its_time_by_the_clock() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_an_answer_that_only_tells() {
+async fn a_stop_does_not_wait_for_an_informational_response() {
     let server = service().await;
     let stop = Stop::new();
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! A collector of traces that decodes what it receives with OpenTelemetry's own types, and that can misbehave.
+//! A trace collector for tests. It decodes requests with OpenTelemetry's own types, and can simulate faults.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode as SpanStatus;
 use prost::Message;
 
-/// A collector on loopback. It stops with the runtime that started it.
+/// A trace collector on loopback. Stops with the runtime that started it.
 #[derive(Debug, Clone)]
 pub struct Collector {
     address: SocketAddr,
@@ -31,13 +31,13 @@ pub struct Collector {
 #[derive(Debug, Default)]
 struct Shared {
     requests: Mutex<Vec<Request>>,
-    /// HTTP status of its responses; 0 closes the connection without a response.
+    /// HTTP status of the responses; 0 keeps each request waiting without a response.
     status: AtomicU16,
-    /// Number of requests that get a 503 first.
+    /// Number of requests to reject with 503 before accepting any.
     busy: AtomicU16,
-    /// Number of spans of each request that it rejects.
+    /// Number of spans to report as rejected in each response.
     rejects: AtomicU16,
-    /// The only key that it accepts, if any.
+    /// Required `authorization` header, if any.
     key: Mutex<Option<String>>,
 }
 
@@ -54,37 +54,37 @@ impl Shared {
     }
 }
 
-/// One received request, regardless of the response.
+/// A received request, accepted or not.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Its headers, by lower-case name.
+    /// Headers by lower-case name.
     pub headers: BTreeMap<String, String>,
-    /// The attributes of the resource.
+    /// Attributes of the resource.
     pub resource: BTreeMap<String, String>,
-    /// Its spans.
+    /// Spans in the request.
     pub spans: Vec<Span>,
-    /// Whether it was accepted.
+    /// Whether the request was accepted.
     pub is_accepted: bool,
 }
 
-/// A span as a backend shows it: ids in hexadecimal digits, and every attribute as text.
+/// A span as a backend shows it: hexadecimal ids, and every attribute as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// The trace.
+    /// Trace id.
     pub trace: String,
-    /// The span.
+    /// Span id.
     pub id: String,
-    /// Its parent; empty if it has none.
+    /// Span id of the parent; empty for a root span.
     pub parent: String,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its beginning, in nanoseconds since 1970.
+    /// Start time in nanoseconds since the Unix epoch.
     pub from: u64,
-    /// Its end, in nanoseconds since 1970.
+    /// End time in nanoseconds since the Unix epoch.
     pub until: u64,
-    /// Its attributes.
+    /// Attributes.
     pub attributes: BTreeMap<String, String>,
-    /// What its error status says.
+    /// Message of the error status; `None` unless the span failed.
     pub error: Option<String>,
 }
 
@@ -93,7 +93,7 @@ impl Collector {
     ///
     /// # Panics
     ///
-    /// If no port of loopback can be bound.
+    /// If no loopback port is free.
     pub async fn start() -> Self {
         let shared = Arc::<Shared>::default();
         shared.status.store(200, Ordering::Relaxed);
@@ -108,38 +108,38 @@ impl Collector {
         Self { address, shared }
     }
 
-    /// Its base URL, as `OTEL_EXPORTER_OTLP_ENDPOINT` has it.
+    /// Returns the base URL, for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Sets the status of its answers; 0 for no answer at all.
+    /// Sets the HTTP status of the responses; with 0, requests get no response.
     pub fn answer(&self, status: u16) {
         self.shared.status.store(status, Ordering::Relaxed);
     }
 
-    /// Refuses this number of requests with 503.
+    /// Rejects this number of requests with 503.
     pub fn be_busy(&self, requests: u16) {
         self.shared.busy.store(requests, Ordering::Relaxed);
     }
 
-    /// Rejects this number of spans of each request.
+    /// Reports this number of spans as rejected in each response.
     pub fn reject(&self, spans: u16) {
         self.shared.rejects.store(spans, Ordering::Relaxed);
     }
 
-    /// Accepts only requests with this `authorization` from now on.
+    /// From now on, accepts only requests with this `authorization` header.
     pub fn require(&self, key: &str) {
         *self.shared.key.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.to_owned());
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub fn requests(&self) -> Vec<Request> {
         let requests = self.shared.requests.lock();
         requests.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All spans that were accepted so far.
+    /// Returns the spans of all accepted requests so far.
     pub fn spans(&self) -> Vec<Span> {
         let requests = self.requests().into_iter();
         requests
@@ -199,7 +199,7 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             };
             answer.encode_to_vec().into_response()
         }
-        // The message of a `google.rpc.Status`.
+        // A `google.rpc.Status` that contains only a message.
         other => (
             StatusCode::from_u16(other).expect("a status"),
             b"\x12\x08not now!".to_vec(),
@@ -208,7 +208,7 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
     }
 }
 
-/// The spans of a request.
+/// Returns the spans in a request.
 pub fn spans(request: &ExportTraceServiceRequest) -> Vec<Span> {
     let scopes = request.resource_spans.iter().flat_map(|it| &it.scope_spans);
     let spans = scopes.flat_map(|it| &it.spans);

@@ -36,7 +36,7 @@ struct Modeled {
     setup: NamespaceSetup,
     score: Score,
     course: Course,
-    /// Minutes that actions would be delayed on on-demand only.
+    /// Total minutes that actions would be delayed with on-demand only.
     unhelped: i64,
 }
 
@@ -128,7 +128,7 @@ struct Lived {
     decided: Vec<(String, i64, String)>,
 }
 
-#[expect(clippy::print_stderr, reason = "a long run shows how far it is")]
+#[expect(clippy::print_stderr, reason = "a long run shows its progress")]
 async fn live(test: &str, modeled: &[Modeled], hours: usize) -> Lived {
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
@@ -266,7 +266,7 @@ fn compare(modeled: &[Modeled], lived: &Lived) -> String {
     );
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let served = [ours, theirs].map(|side| side.actions.served as f64);
-    assert!(apart(served[0], served[1]) <= 0.01, "work is lost:\n{table}");
+    assert!(apart(served[0], served[1]) <= 0.01, "actions are lost:\n{table}");
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let unhelped = unhelped as f64 * DELAY_PRICE;
     assert!(
@@ -309,7 +309,7 @@ impl Side {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "seven simulated days take 10 to 25 minutes; .ci/full runs it"]
-async fn seven_days_of_thirteen_loads_are_billed_as_the_backtest_says() {
+async fn seven_days_of_thirteen_loads_are_billed_as_the_backtest_predicts() {
     agree(
         "agreement-week",
         0,
@@ -334,11 +334,11 @@ async fn seven_days_of_thirteen_loads_are_billed_as_the_backtest_says() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn six_hours_of_two_loads_are_billed_as_the_backtest_says() {
+async fn six_hours_of_two_loads_are_billed_as_the_backtest_predicts() {
     agree("agreement-hours", 0, 6, &["nasa-jul", "ms-mongo-01"]).await;
 }
 
-#[expect(clippy::print_stdout, reason = "the table is what the documentation shows")]
+#[expect(clippy::print_stdout, reason = "the documentation shows this table")]
 async fn agree(test: &str, day: usize, hours: usize, names: &[&'static str]) {
     if crate::harness::shared_connection().is_none() {
         return;

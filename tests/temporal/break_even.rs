@@ -28,7 +28,7 @@ fn trus(world: &World) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn break_even_enables_resizes_and_releases_on_the_worker_path() {
+async fn break_even_on_a_worker_enables_resizes_and_releases() {
     if crate::harness::shared_connection().is_none() {
         return;
     }

@@ -79,7 +79,7 @@ async fn state_of(world: &World, released: usize) -> String {
 #[case::from_the_middle_of_a_minute("2026-11-20T10:41:30Z")]
 #[case::over_the_end_of_an_hour("2026-11-20T10:52:45Z")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forty_releases_of_a_minute_leave_the_sampler_all_its_requests(#[case] start: Timestamp) {
+async fn forty_slow_releases_leave_the_sampler_all_its_requests(#[case] start: Timestamp) {
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let ledger = Ledger::open(&location).await.expect("opened");

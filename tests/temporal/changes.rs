@@ -62,7 +62,7 @@ async fn time_to_scale_up(world: &World) -> Duration {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn throttling_is_answered_while_forty_releases_of_a_minute_run() {
+async fn throttling_is_handled_while_forty_slow_releases_run() {
     let setup = Setup {
         // A minute of real time.
         operation_lag: SignedDuration::from_mins(20),
@@ -86,7 +86,7 @@ async fn throttling_is_answered_while_forty_releases_of_a_minute_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn throttling_is_answered_while_five_releases_hang() {
+async fn throttling_is_handled_while_five_releases_hang() {
     with_worker("hanging", releases(5), async |world| {
         world.cloud.set_faults(Faults {
             operations: OperationFault::Stuck,
@@ -130,7 +130,7 @@ async fn a_release_too_late_in_the_hour_is_not_posted_and_a_scale_up_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn forty_releases_with_operations_of_a_minute_all_happen() {
+async fn forty_releases_with_slow_operations_all_complete() {
     let setup = Setup {
         // Fifteen seconds of real time, so that the last changes start long after the decision.
         operation_lag: SignedDuration::from_mins(5),
@@ -316,7 +316,7 @@ async fn two_scale_ups_of_a_namespace_are_recorded_when_the_ledger_comes_back() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hanging_channel_holds_no_change_for_more_than_a_minute() {
+async fn a_hanging_channel_delays_no_change_by_more_than_a_minute() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("bound");
     // Accepts connections and never responds.
@@ -352,7 +352,7 @@ async fn a_hanging_channel_holds_no_change_for_more_than_a_minute() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_key_may_not_change_is_tried_once_and_displaces_nothing() {
+async fn a_change_that_the_key_does_not_permit_is_tried_once_and_blocks_nothing() {
     let mut namespaces = idle(30);
     for namespace in &mut namespaces {
         namespace.access = Access::Read;
@@ -378,7 +378,7 @@ async fn what_the_key_may_not_change_is_tried_once_and_displaces_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_evaluation_names_account_time_reason_and_remedy() {
+async fn a_failed_evaluation_reports_account_time_reason_and_remedy() {
     with_worker("failed", throttled(&["checkout"]), async |world| {
         assert_eq!(world.evaluate("first").await.error, None);
         world.cloud.set_faults(Faults {

@@ -44,7 +44,7 @@ fn outcomes(report: &capacity_workflows::EvaluationReport) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_evaluation_is_carried_out_and_the_next_finds_nothing() {
+async fn an_evaluation_is_carried_out_and_the_next_finds_nothing_to_do() {
     with_worker("carried-out", Setup::default(), async |world| {
         let report = world.evaluate("first").await;
         let mut changes = outcomes(&report);
@@ -100,7 +100,7 @@ async fn an_evaluation_is_carried_out_and_the_next_finds_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dry_run_decides_and_changes_nothing_also_where_a_change_is_asked_for() {
+async fn a_dry_run_changes_nothing_even_if_a_change_is_started_manually() {
     let setup = Setup {
         dry_run: true,
         ..Setup::default()
@@ -251,7 +251,7 @@ async fn start_controller(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_signal_with_junk_is_a_trigger() {
+async fn a_signal_with_an_invalid_payload_is_a_trigger() {
     let setup = Setup {
         account: throttled(&["checkout"]),
         ..Setup::default()

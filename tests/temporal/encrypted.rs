@@ -39,7 +39,7 @@ fn connection_of(environment: Vec<(String, String)>) -> ConnectionSettings {
 async fn refusal(connection: &ConnectionSettings) -> String {
     let connected = tokio::time::timeout(Duration::from_secs(20), connection.connect()).await;
     let Err(error) = connected.expect("a response in time") else {
-        panic!("it was let in");
+        panic!("the connection was accepted");
     };
     let text = capacity_autopilot::chain(&error);
     assert!(!error.is_retryable(), "{text}");
@@ -48,7 +48,7 @@ async fn refusal(connection: &ConnectionSettings) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_certificate_is_demanded_and_given() {
+async fn a_required_client_certificate_is_presented() {
     let Some(server) = shared_server() else { return };
     let world = Mutual::start(server).await;
     let (certificate, key) = (
@@ -87,7 +87,7 @@ async fn a_client_certificate_is_demanded_and_given() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_api_key_is_demanded_and_given_encrypted() {
+async fn a_required_api_key_is_sent_encrypted() {
     let Some(server) = shared_server() else { return };
     let certificates = Certificates::make();
     let rules = Rules {

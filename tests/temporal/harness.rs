@@ -85,7 +85,7 @@ pub(crate) fn shared_server() -> Option<SocketAddr> {
                 std::future::pending::<()>().await;
             });
         });
-        let started = told.recv().expect("the thread tells");
+        let started = told.recv().expect("the thread reports");
         Some(started.unwrap_or_else(|problem| {
             panic!("{problem}\n(or set {SKIP}=1 to skip the tests that need a server)")
         }))
@@ -95,8 +95,8 @@ pub(crate) fn shared_server() -> Option<SocketAddr> {
 /// Speed of simulated time, as a multiple of real time.
 pub(crate) const SPEED: f64 = 20.0;
 
-/// Speed of the sampler, as a multiple of real time, if the test advances the time. It looks for a new minute
-/// every 50 ms, and each look is a scrape.
+/// Speed of the sampler, as a multiple of real time, if the test advances the time. It scrapes every 50 ms to look
+/// for a new minute.
 const STEPPED_SAMPLING: f64 = 1_200.0;
 
 /// Options of a test.
@@ -124,7 +124,7 @@ pub(crate) struct Setup {
     /// Build id of the worker.
     pub(crate) build: &'static str,
     pub(crate) spec_fields_not_compared: Vec<String>,
-    /// Where traces go.
+    /// Sends traces to the collector of a test.
     pub(crate) spans: Spans,
     pub(crate) operation_lag: SignedDuration,
     pub(crate) capacity_lag: SignedDuration,

@@ -34,7 +34,7 @@ fn posts(world: &World) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn filters_are_heeded_and_one_failure_stops_no_other() {
+async fn filters_apply_and_one_failure_does_not_stop_other_changes() {
     let patterns = |globs: &[&str]| NamespacePatterns::try_new(globs).expect("globs");
     let steady = |name: &str| NamespaceSetup::new(name, Load::Steady(560.0));
     let mut refused = steady("readonly");
@@ -105,7 +105,7 @@ async fn filters_are_heeded_and_one_failure_stops_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn edits_by_others_are_met_with_a_fresh_decision() {
+async fn edits_by_others_lead_to_a_new_decision() {
     with_worker("conflict", throttled(&["checkout"]), async |world| {
         let evaluated = world.evaluate("first");
         let edited = async {
@@ -167,7 +167,7 @@ async fn a_cloud_that_is_down_for_ninety_seconds_delays_a_change_and_loses_nothi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_was_posted_is_seen_to_its_end_although_it_was_canceled() {
+async fn a_posted_change_is_completed_even_if_it_is_canceled() {
     let setup = Setup {
         operation_lag: SignedDuration::from_secs(100),
         ..throttled(&["checkout"])
@@ -194,7 +194,7 @@ async fn a_change_that_was_posted_is_seen_to_its_end_although_it_was_canceled() 
 /// The server suggests continue-as-new after a few events. The state is kept, and every caller gets a
 /// response.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
+async fn continue_as_new_keeps_the_state_and_answers_every_caller() {
     let Some(server) = own_server(&["limit.historyCount.suggestContinueAsNew=20"], None).await else {
         return;
     };
@@ -252,9 +252,9 @@ async fn continuing_as_new_carries_the_state_and_loses_no_caller() {
 }
 
 /// If a run ends after a scale-up-only evaluation, it does not wait for the full evaluation that its callers
-/// want. The next run makes it.
+/// requested. The next run makes that evaluation.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_ends_while_a_whole_evaluation_is_wanted_hands_that_on() {
+async fn a_run_that_ends_while_a_full_evaluation_is_requested_passes_the_request_on() {
     let Some(server) = own_server(&["limit.historyCount.suggestContinueAsNew=5"], None).await else {
         return;
     };
@@ -329,7 +329,7 @@ async fn own_server(config: &[&str], options: Option<Options>) -> Option<tempora
 
 /// The server stops in the middle of a change, and restarts on the same port with the same database.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_restarts_loses_nothing() {
+async fn a_server_restart_loses_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let options = |port| Options {
         database_file: Some(folder.path().join("temporal.db")),
@@ -382,7 +382,7 @@ async fn a_server_that_restarts_loses_nothing() {
 
 /// Runs two installations, each with its own ids and task queue, in one home namespace.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_installation_has_a_controller_of_its_own() {
+async fn a_second_installation_has_its_own_controller() {
     let setup = Setup {
         installation: Installation::new(Some("emea".to_owned()), "queue-emea"),
         ..throttled(&["checkout"])
@@ -402,7 +402,7 @@ async fn a_second_installation_has_a_controller_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_decided_and_done_is_recorded() {
+async fn decisions_and_changes_are_recorded() {
     let folder = tempfile::tempdir().expect("a folder");
     let location = capacity_ledger::Location::Sqlite(folder.path().join("ledger.db"));
     let ledger = capacity_ledger::Ledger::open(&location).await.expect("opened");

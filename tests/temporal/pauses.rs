@@ -60,7 +60,7 @@ async fn a_pause_before_the_first_evaluation_holds_and_outlives_its_controller()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pause_of_one_direction_lets_the_other_pass_and_ends_by_itself() {
+async fn a_pause_of_one_direction_allows_the_other_and_expires() {
     let mut setup = Setup {
         account: Account::new(
             "a1b2c",
@@ -94,7 +94,7 @@ async fn a_pause_of_one_direction_lets_the_other_pass_and_ends_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
+async fn changes_queued_before_a_pause_are_not_posted_during_it() {
     let idle = |number| NamespaceSetup::new(format!("idle-{number:02}"), Load::Idle).with_trus(4);
     let mut setup = Setup {
         account: Account::new("a1b2c", (0..20).map(idle).collect()),
@@ -126,7 +126,7 @@ async fn what_was_queued_before_a_pause_is_not_posted_after_it() {
 
 /// Up to release 0.1.0, a pause was a field of the controller's state, which each run passed to the next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pause_of_an_older_release_is_opened_first_and_outlives_its_controller() {
+async fn a_pause_from_an_older_release_is_migrated_and_outlives_its_controller() {
     with_worker("paused-before", throttled(&["checkout"]), async |world| {
         let state = serde_json::json!({
             "evaluations": 7,

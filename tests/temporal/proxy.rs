@@ -219,7 +219,7 @@ impl Proxy {
                                 }
                                 tokio::select! {
                                     answer = &mut answer => return answer.map(|answer| answer.map(Either::Left)),
-                                    // Check a waiting call again.
+                                    // Check a waiting call again, because the rules may have changed.
                                     Ok(()) = rules.changed() => {}
                                 }
                             }

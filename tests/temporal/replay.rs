@@ -42,7 +42,7 @@ async fn replay(history: History) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_just_run_replays() {
+async fn histories_of_this_run_replay() {
     let account = Account::new(
         "a1b2c",
         vec![NamespaceSetup::new("checkout", Load::Steady(560.0))],
@@ -97,7 +97,7 @@ async fn what_was_just_run_replays() {
     .await;
 }
 
-/// Needs no server. If a code change prevents the replay of a history, every run of that kind is stuck.
+/// Needs no server. If a code change prevents the replay of a history, every open run of that kind gets stuck.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_histories_replay() {
     let mut kinds = Vec::new();
@@ -121,14 +121,14 @@ async fn recorded_histories_replay() {
     assert_eq!(
         kinds,
         ["change", "controller", "sampler", "tick"],
-        "one of each kind at least"
+        "at least one of each kind"
     );
 }
 
 /// Proves that replays can fail, with an event out of order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[should_panic(expected = "deterministic")]
-async fn a_history_of_other_steps_does_not_replay() {
+async fn a_history_with_different_steps_does_not_replay() {
     let file = format!("change-{}.pb", env!("CARGO_PKG_VERSION"));
     let bytes = std::fs::read(folder().join(file)).expect("a recorded history");
     let mut history = History::decode(bytes.as_slice()).expect("a history");

@@ -42,7 +42,7 @@ fn trus(world: &World, id: &str) -> u32 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn throttling_triggers_an_evaluation_that_may_only_raise() {
+async fn throttling_triggers_a_scale_up_only_evaluation() {
     let folder = tempfile::tempdir().expect("a folder");
     let setup = sampled(&folder);
     let location = setup.ledger.clone().expect("set");
@@ -77,7 +77,7 @@ async fn throttling_triggers_an_evaluation_that_may_only_raise() {
 
 /// The sampler reports a throttled namespace once, and again 15 minutes later, which is 45 s of real time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn throttling_whose_evaluation_failed_is_answered_as_soon_as_the_cloud_answers() {
+async fn throttling_whose_evaluation_failed_is_handled_as_soon_as_the_cloud_responds() {
     let folder = tempfile::tempdir().expect("a folder");
     // Eight minutes have passed when the cloud starts.
     let rows = ["20,25"; 10].into_iter().chain(["560,600"; 200]);
@@ -122,14 +122,14 @@ async fn throttling_whose_evaluation_failed_is_answered_as_soon_as_the_cloud_ans
         let took = answers.elapsed();
         assert!(
             took < Duration::from_secs(40),
-            "scaled up {took:?} after the cloud answered"
+            "scaled up {took:?} after the cloud responded"
         );
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_asked_for_meanwhile_is_not_lost_to_an_evaluation_that_may_only_raise() {
+async fn a_request_during_a_scale_up_only_evaluation_is_not_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let setup = Setup {
         // Five seconds of real time: the change keeps the evaluation busy.
@@ -236,13 +236,13 @@ async fn triggers_can_be_turned_off() {
             ledger.info().await.expect("read").rows["minutes"] >= 2
         })
         .await;
-        assert_eq!(trus(world, "checkout.a1b2c"), 0, "nobody has asked");
+        assert_eq!(trus(world, "checkout.a1b2c"), 0, "no evaluation was requested");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn old_minutes_become_hours_by_themselves() {
+async fn old_minutes_are_aggregated_automatically() {
     let folder = tempfile::tempdir().expect("a folder");
     let setup = sampled(&folder);
     let ledger = Ledger::open(&setup.ledger.clone().expect("set"))

@@ -29,7 +29,7 @@ async fn tick(world: &World, id: &str) -> capacity_workflows::EvaluationReport {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_next_tick_restores_a_controller_that_was_terminated() {
+async fn the_next_tick_restores_a_terminated_controller() {
     with_worker("terminated", throttled(&["checkout"]), async |world| {
         assert_eq!(tick(world, "capacity-evaluation-1").await.number, 1);
         let controller = world
@@ -50,7 +50,7 @@ async fn the_next_tick_restores_a_controller_that_was_terminated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_signals_causes_an_evaluation_every_twenty_seconds_at_most() {
+async fn a_storm_of_signals_causes_at_most_one_evaluation_every_twenty_seconds() {
     with_worker("storm", throttled(&["checkout"]), async |world| {
         let installation = Installation::default();
         let begun = Instant::now();
@@ -74,7 +74,7 @@ async fn a_storm_of_signals_causes_an_evaluation_every_twenty_seconds_at_most() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn junk_missing_and_doubled_inputs_do_no_harm() {
+async fn invalid_missing_and_duplicate_inputs_do_no_harm() {
     with_worker("junk", throttled(&["checkout"]), async |world| {
         let converter = PayloadConverter::default();
         let junk = RawValue::from_value(&"junk", &converter);
@@ -129,7 +129,7 @@ async fn junk_missing_and_doubled_inputs_do_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_canceled_controller_tells_its_callers_and_its_changes_go_on() {
+async fn a_canceled_controller_answers_its_callers_and_its_changes_continue() {
     let setup = Setup {
         operation_lag: jiff::SignedDuration::from_secs(60),
         ..throttled(&["checkout"])
@@ -161,7 +161,7 @@ async fn a_canceled_controller_tells_its_callers_and_its_changes_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rejected_operation_is_reported_and_people_are_told() {
+async fn a_rejected_operation_is_reported_and_announced() {
     with_worker("rejected", throttled(&["checkout"]), async |world| {
         world.cloud.set_faults(Faults {
             operations: OperationFault::Rejected,
@@ -182,7 +182,7 @@ async fn a_rejected_operation_is_reported_and_people_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_blind_account_is_reported_and_people_are_told() {
+async fn unavailable_metrics_are_reported_and_announced() {
     with_worker("blind", throttled(&["checkout"]), async |world| {
         world.cloud.set_faults(Faults {
             metrics: MetricsFault::Limited,

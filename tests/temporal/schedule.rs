@@ -27,7 +27,7 @@ fn setup() -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn creating_is_idempotent_and_keeps_a_persons_pause() {
+async fn creating_is_idempotent_and_keeps_a_manual_pause() {
     with_worker("schedule", setup(), async |world| {
         let client = &world.client;
         assert!(matches!(
@@ -202,7 +202,7 @@ async fn planned(world: &World, from: &str, to: &str) -> Vec<i64> {
 
 /// In Berlin, clocks go back on 25 October 2026 at 01:00 UTC, and forward on 28 March 2027 at 01:00 UTC.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
+async fn no_hour_is_lost_or_doubled_when_clocks_change() {
     with_worker("dst", setup(), async |world| {
         let berlin = ScheduleOptions::hourly().with_time_zone("Europe/Berlin");
         Schedule::new(&world.client, &world.installation)
@@ -236,7 +236,7 @@ async fn nights_when_clocks_change_lose_no_hour_and_double_none() {
             .create(&night)
             .await
             .expect("updated");
-        // The repeated hour runs once, and the skipped one is not made up for.
+        // The schedule runs once in the repeated hour, and not at all for the skipped hour.
         let back = planned(world, "2026-10-24T22:00:00Z", "2026-10-25T06:00:00Z").await;
         assert_eq!(back, [105, 165, 285]);
         let forward = planned(world, "2027-03-27T22:00:00Z", "2027-03-28T06:00:00Z").await;

@@ -32,7 +32,7 @@ fn damaging() -> Faults {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_damaged_spec_pauses_everything_until_a_person_resumes() {
+async fn one_damaged_spec_pauses_everything_until_someone_resumes() {
     with_worker("damaged", six_idle(), async |world| {
         world.cloud.set_faults(damaging());
         let report = world.evaluate("first").await;
@@ -77,7 +77,7 @@ async fn one_damaged_spec_pauses_everything_until_a_person_resumes() {
             .expect("a response");
         assert!(told.paused.is_some_and(|why| why.contains("retentionDays")));
         assert_eq!(world.posts(), 1);
-        // A person has checked the spec.
+        // Someone has checked the spec.
         world.cloud.set_faults(Faults::default());
         pauses::close(&world.client, &world.installation, PauseKind::Spec, "a test")
             .await
@@ -127,7 +127,7 @@ async fn a_field_that_is_not_compared_pauses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_difference_at_the_end_holds_the_namespace_and_on_a_second_one_pauses_everything() {
+async fn a_difference_at_the_end_holds_the_namespace_and_a_second_one_pauses_everything() {
     let setup = Setup {
         operation_lag: SignedDuration::from_secs(60),
         ..six_idle()

@@ -18,7 +18,7 @@ fn told(world: &World) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_change_that_no_worker_carries_on_is_announced_once() {
+async fn a_change_that_no_worker_continues_is_announced_once() {
     let setup = Setup {
         no_progress_after: Duration::from_secs(2),
         ..throttled(&["checkout"])

@@ -1,5 +1,5 @@
-//! The worker on a clock that the test advances. The cloud's time stops until all work caused by a minute is
-//! done, so that the result does not depend on the speed of the machine.
+//! Runs the worker on a clock that the test advances. The simulated time stands still until all work caused by a
+//! minute is done, so that the result does not depend on the speed of the machine.
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ async fn sampled(world: &World) {
 async fn tick(world: &World) {
     let installation = Installation::default();
     let at = world.cloud.now();
-    // The overlap policy skips a run while the previous one still waits for its changes.
+    // The overlap policy skips a run while the previous run is still waiting for its changes.
     soon(world, "free for another tick", async || {
         let ticks = Schedule::new(&world.client, &installation)
             .last_ticks(Duration::from_millis(200))

@@ -1,4 +1,4 @@
-//! One evaluation is one trace, whatever became of it, and a collector that misbehaves changes nothing.
+//! Tests that each evaluation is one trace, successful or not, and that a failing collector affects nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn spans_to(url: &str, timeout: Duration) -> Spans {
     Spans::to(Target::new(&config, service).expect("set up"))
 }
 
-/// A namespace that is throttled, and one that is as well but may not be changed.
+/// Returns an account with two throttled namespaces, of which the key may change only one, and a quiet one.
 fn account() -> Account {
     let hot = NamespaceSetup::new("hot", Load::Steady(560.0));
     let mut locked = NamespaceSetup::new("locked", Load::Steady(560.0));
@@ -40,7 +40,7 @@ async fn settled(world: &World) -> EvaluationReport {
     controller.evaluate("traced", PATIENT).await.expect("a report")
 }
 
-/// Waits until the collector has a span for which this holds.
+/// Waits until the collector has received a span that matches.
 async fn received(
     world: &World,
     spans: &Spans,
@@ -124,7 +124,8 @@ async fn an_evaluation_with_its_changes_is_one_trace() {
     .await;
 }
 
-/// Every span but the root is under one of the trace, ids are unique, and nothing ends before it begins.
+/// Checks that span ids are unique, that every span except the root has its parent in the trace, and that no span ends before
+/// it starts.
 fn shape(trace: &[&Span], root: &Span) {
     let by_id: BTreeMap<&str, &&Span> = trace.iter().map(|span| (span.id.as_str(), span)).collect();
     assert_eq!(by_id.len(), trace.len(), "ids are unique: {trace:#?}");
@@ -187,7 +188,7 @@ async fn said_of_the_evaluation(world: &World, root: &Span, report: &EvaluationR
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_evaluation_that_fails_is_a_failed_trace() {
+async fn a_failed_evaluation_is_a_failed_trace() {
     let collector = Collector::start().await;
     let spans = spans_to(&collector.url(), Duration::from_secs(10));
     let setup = Setup {
@@ -213,7 +214,7 @@ async fn an_evaluation_that_fails_is_a_failed_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_never_answers_fails_no_evaluation_and_no_change() {
+async fn an_unresponsive_collector_fails_no_evaluation_and_no_change() {
     let collector = Collector::start().await;
     collector.answer(0);
     let spans = spans_to(&collector.url(), Duration::from_mins(1));
@@ -232,7 +233,7 @@ async fn a_collector_that_never_answers_fails_no_evaluation_and_no_change() {
         assert!(outcomes.contains(&"changed"), "{outcomes:?}");
         let is_asked = async || !collector.requests().is_empty();
         world.until("asked", PATIENT, is_asked).await;
-        // The first request is still open: nobody waited for it.
+        // The first request is still open; nothing waited for it.
         assert_eq!(spans.counts().sent, 0);
     })
     .await;
