@@ -99,14 +99,14 @@ impl ApprovalFlow {
         Ok(outcome)
     }
 
-    /// Approves the request. Returns nothing: `temporal workflow signal --name approve`.
+    /// Approves the request. As a signal, it returns no result: `temporal workflow signal --name approve`.
     #[signal(name = "approve")]
     pub fn approve(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let verdict = verdict(context, raw);
         self.decide(true, verdict);
     }
 
-    /// Rejects the request. Returns nothing.
+    /// Rejects the request. As a signal, it returns no result.
     #[signal(name = "reject")]
     pub fn reject(&mut self, context: &mut SyncWorkflowContext<Self>, raw: RawValue) {
         let verdict = verdict(context, raw);
@@ -180,7 +180,7 @@ impl ApprovalFlow {
             .into())
     }
 
-    /// Waits until a person decides or the request expires, and sends reminders meanwhile.
+    /// Waits until a person decides or the request expires. Sends reminders while waiting.
     async fn wait_for_decision(
         context: &WorkflowContext<Self>,
         request: &ApprovalRequest,

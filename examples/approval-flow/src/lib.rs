@@ -1,4 +1,4 @@
-//! A policy check, an approval by a person, and then the task; and definitions with several steps.
+//! Approval workflows: a policy check, an approval by a person, and then the task; or a definition with several steps.
 //!
 //! [`ApprovalFlow`] is the workflow for a single request, [`Driver`] interprets a [`definition`], and
 //! [`commands`] contains the program's operations on both.

@@ -259,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inputs_that_start_with_forbidden_are_denied_by_default_and_the_rule_is_named() {
+    fn inputs_that_start_with_forbidden_are_denied_by_default() {
         let policy = PolicyFile::open(None)
             .and_then(|file| file.current())
             .expect("valid");
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_of_a_rules_file_is_reported_with_its_line() {
+    fn every_mistake_in_a_rules_file_is_reported_with_its_line() {
         let text = "rules:\n- name: a\n  deny: yes please\n- name: b\n  deny: true\n- deny: true\n  allow: true\n  starts_with: x\n- {nme: c}\n";
         let mistakes = Policy::read("rules.yaml", text).expect_err("wrong").to_string();
         for part in [
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_is_read_again_and_a_broken_one_decides_nothing() {
+    fn a_changed_file_is_reloaded_and_an_invalid_one_decides_nothing() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("rules.yaml");
         std::fs::write(&path, "rules:\n- {name: no-x, deny: true, contains: x}\n").expect("written");

@@ -310,7 +310,7 @@ steps:
     }
 
     #[test]
-    fn what_is_not_a_definition_is_refused() {
+    fn an_invalid_document_is_refused() {
         for text in [
             "",
             "[1]",

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_is_one_reference_keeps_its_form() {
+    fn a_text_that_is_one_reference_keeps_its_type() {
         let filled = values()
             .fill(&json!({ "a": "${steps.check.output.score}", "b": ["v${input.version}!"], "c": 1 }));
         assert_eq!(filled, json!({ "a": 3, "b": ["v1.2!"], "c": 1 }));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn other_references_are_refused() {
+    fn invalid_references_are_refused() {
         for text in ["${", "${steps.a}", "${steps.a.result}", "${env.HOME}", "${input}"] {
             assert!(parts(text).is_err(), "{text}");
         }

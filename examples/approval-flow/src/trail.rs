@@ -76,7 +76,7 @@ pub fn trail(events: &[HistoryEvent]) -> Vec<Entry> {
 /// Activity that runs the steps of a definition.
 const DRIVER_STEP: &str = "driver.step";
 
-/// A field that only the result of a definition has.
+/// A field that occurs only in the result of a definition.
 #[derive(serde::Deserialize)]
 struct EndedDefinition {
     ok: bool,

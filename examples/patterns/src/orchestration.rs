@@ -61,7 +61,7 @@ impl From<InvalidInput> for WorkflowTermination {
 ///
 /// # Errors
 ///
-/// If a number is missing or outside of the accepted range, or the input could not be decoded.
+/// If a number is missing or outside the accepted range, or if the input could not be decoded.
 pub fn validate(input: &Lenient<Numbers>) -> Result<Pair, InvalidInput> {
     if let Some(problem) = &input.problem {
         return Err(InvalidInput(vec![problem.clone()]));

@@ -315,7 +315,7 @@ async fn recorded_histories_replay_and_a_changed_one_does_not() {
             kind.name = "another.step".to_owned();
         }
     }
-    replay(changed).await.expect_err("other steps do not replay");
+    replay(changed).await.expect_err("different steps do not replay");
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn mistakes_between_stacks_are_reported(#[case] stacks: &str, #[case] expected: 
 }
 
 #[test]
-fn a_dependency_that_spacelift_has_as_well_is_reported_and_left_to_spacelift() {
+fn a_dependency_that_spacelift_also_has_is_reported_and_left_to_spacelift() {
     let stacks = vec![
         Stack {
             id: "a".to_owned(),
@@ -132,7 +132,7 @@ fn a_dependency_that_spacelift_has_as_well_is_reported_and_left_to_spacelift() {
 }
 
 #[test]
-fn an_unknown_origin_is_named_with_a_suggestion() {
+fn an_unknown_origin_is_reported_with_a_suggestion() {
     let error = graph("network").plan_from("netwrok").expect_err("unknown");
     assert_eq!(
         error,

@@ -370,7 +370,7 @@ impl Provider for Jobs {
         Ok(Identity {
             id: "jobs".to_owned(),
             name: format!(
-                "no one ({} jobs, whose URLs are called only to run them)",
+                "no one ({} jobs, whose URLs are only called to start, poll or stop a run)",
                 self.by_id.len()
             ),
         })
@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_says_nothing_about_the_run_is_told_apart_from_a_refusal() {
+    async fn an_ambiguous_response_is_distinguished_from_a_refusal() {
         let jobs = jobs().await;
         let error = jobs.trigger("broken", "").await.expect_err("refused");
         assert_eq!(error.trouble, Trouble::Ambiguous);
@@ -467,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mistake_in_the_file_is_named() {
+    fn every_mistake_in_the_file_is_reported() {
         let job = |id: &str, token: &str| {
             format!(
                 r#"{{"id":"{id}","trigger_url":"x","status_url":"http://a/1","success":["a"],"failure":[],"run_pointer":"id",

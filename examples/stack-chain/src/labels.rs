@@ -511,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_contradict_each_other_are_reported_and_the_first_holds() {
+    fn labels_that_contradict_each_other_are_reported_and_the_first_applies() {
         let (rules, mistakes) = read(&[
             "chain-run:always",
             "chain-run:on-failure",
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dialect_that_is_switched_off_is_reported() {
+    fn a_label_of_a_disabled_dialect_is_reported() {
         let labels = ["depends-on:network".to_owned(), "dependsOn:dns".to_owned()];
         let (rules, mistakes) = parse("app", &labels, Dialect::DependsOn);
         assert_eq!(rules.depends_on.into_iter().collect::<Vec<_>>(), ["dns"]);

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mistake_is_named_and_no_password_is_shown() {
+    fn every_mistake_is_reported_and_no_password_is_shown() {
         let error = Mail::try_new(
             &"smtp://ann:s3cret@mail.example.com".into(),
             "ops",

@@ -56,7 +56,7 @@ pub fn text(graph: &Graph) -> String {
         text.push('\n');
     }
     if text.is_empty() {
-        "no stack depends on another one\n".to_owned()
+        "no stack depends on another stack\n".to_owned()
     } else {
         text
     }

@@ -173,8 +173,8 @@ pub fn receiver(max_age: Duration) -> anyhow::Result<Receiver> {
     Receiver::try_new(&secret.into(), max_age).map_err(anyhow::Error::msg)
 }
 
-/// Returns the worker settings, which are read as by Temporal's own tools: `TEMPORAL_*` variables override
-/// Temporal's configuration file.
+/// Returns the worker settings. As in Temporal's own tools, `TEMPORAL_*` variables override Temporal's
+/// configuration file.
 ///
 /// # Errors
 ///

@@ -250,7 +250,7 @@ mod tests {
         r#"{"account":"a","action":"x","timestamp":1800000000000}"#,
         "not a run event"
     )]
-    fn what_is_genuine_and_not_needed_is_ignored(#[case] body: &str, #[case] why: &str) {
+    fn genuine_but_irrelevant_events_are_ignored(#[case] body: &str, #[case] why: &str) {
         let Ok(Received::Ignored(text)) = receive(body) else {
             panic!("not ignored: {body}")
         };
@@ -272,7 +272,7 @@ mod tests {
         "`timestamp` is missing"
     )]
     #[case::path_in_the_id(r#"{"state":"FINISHED","timestamp":1800000000,"run":{"id":"../1","type":"TRACKED"},"stack":{"id":"a"}}"#, 400, "not a run of a stack")]
-    fn what_is_genuine_and_wrong_is_refused(#[case] body: &str, #[case] status: u16, #[case] text: &str) {
+    fn genuine_but_invalid_events_are_refused(#[case] body: &str, #[case] status: u16, #[case] text: &str) {
         let refusal = receive(body).expect_err("refused");
         assert_eq!(refusal.status(), status);
         assert!(refusal.to_string().contains(text), "{refusal}");

@@ -279,7 +279,7 @@ mod tests {
     #[case::parts("UTC", "expected `ZONE DAYS HH:MM-HH:MM`")]
     #[case::order("UTC 2026-12-27/2026-12-24", "not after its start")]
     #[case::date("UTC 2026-13-01/2026-12-24", "`2026-13-01` is not a date")]
-    fn a_mistake_is_named(#[case] text: &str, #[case] expected: &str) {
+    fn a_mistake_is_reported(#[case] text: &str, #[case] expected: &str) {
         let error = text.parse::<Window>().expect_err("a mistake").to_string();
         assert!(error.contains(expected), "{error}");
     }

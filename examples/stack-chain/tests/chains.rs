@@ -116,7 +116,7 @@ async fn two_hundred_stacks_in_diamonds_run_once_each_after_their_dependencies()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_that_is_killed_in_the_middle_repeats_and_loses_nothing() {
+async fn a_worker_killed_midway_repeats_and_loses_nothing() {
     let stacks = diamonds(3, Duration::from_millis(700));
     with_world("killed", stacks.clone(), settings(), async |world: &World| {
         world.stop_worker();
@@ -144,7 +144,7 @@ async fn a_worker_that_is_killed_in_the_middle_repeats_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn faults_of_the_api_in_mid_chain_repeat_no_run() {
+async fn api_faults_during_a_chain_repeat_no_run() {
     let parents = ["a", "b", "c", "d", "e", "f"];
     let mut stacks = vec![SimStack::new("a", &["chain-window:UTC daily 00:00-24:00"])];
     stacks.extend(
@@ -360,7 +360,7 @@ async fn a_label_added_during_a_chain_cannot_close_a_cycle() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_no_chain_claims_starts_a_chain_of_its_own() {
+async fn an_unclaimed_run_starts_its_own_chain() {
     let mut slow = SimStack::new("b", &["dependsOn:a"]);
     slow.run_time = Duration::from_secs(3);
     let stacks = vec![
@@ -391,7 +391,7 @@ async fn a_run_that_no_chain_claims_starts_a_chain_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_webhook_that_is_not_genuine_starts_nothing() {
+async fn a_forged_webhook_starts_nothing() {
     let stacks = vec![
         SimStack::new("network", &[]),
         SimStack::new("app", &["dependsOn:network"]),
@@ -489,7 +489,7 @@ async fn trigger_list_report_and_connection_check_work_as_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_just_run_replays() {
+async fn histories_of_this_run_replay() {
     let mut flaky = SimStack::new(
         "app",
         &["dependsOn:network", "chain-retry:2,1s", "chain-max-per-hour:9"],

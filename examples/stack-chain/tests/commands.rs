@@ -63,7 +63,7 @@ async fn graph_prints_mermaid() {
 }
 
 #[tokio::test]
-async fn missing_settings_are_named_all_at_once() {
+async fn all_missing_settings_are_reported_at_once() {
     let output = Command::new(env!("CARGO_BIN_EXE_stack-chain"))
         .arg("check")
         .env_clear()
@@ -82,7 +82,7 @@ async fn missing_settings_are_named_all_at_once() {
 }
 
 #[tokio::test]
-async fn the_jobs_of_the_readme_are_checked_like_stacks() {
+async fn the_jobs_in_the_readme_are_checked_like_stacks() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("jobs.json");
     let (_, json) = include_str!("../README.md")

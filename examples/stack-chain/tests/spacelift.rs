@@ -31,7 +31,7 @@ fn at(stack: &str, run: &str) -> RunRef {
 }
 
 #[tokio::test]
-async fn every_query_fits_the_schema() {
+async fn every_query_matches_the_schema() {
     let (simulator, client) = account(3).await;
     assert_eq!(client.stacks().await.expect("stacks").len(), 3);
     assert_eq!(client.identity().await.expect("known").name, "chain");
@@ -151,7 +151,7 @@ async fn an_expired_token_is_never_an_empty_account() {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_named_as_the_cause() {
+async fn a_wrong_key_is_reported_as_the_cause() {
     let (simulator, _) = account(1).await;
     let unknown = client(&simulator, "01J00000000000000000000000", KEY_SECRET)
         .stacks()
@@ -184,7 +184,7 @@ async fn a_wrong_key_is_named_as_the_cause() {
 }
 
 #[tokio::test]
-async fn a_missing_right_is_told_from_a_missing_login() {
+async fn a_missing_permission_is_distinguished_from_a_failed_login() {
     let (simulator, client) = account(1).await;
     simulator.allow_triggers(false);
     let error = client.trigger("s000", "").await.expect_err("refused");
@@ -199,7 +199,7 @@ async fn a_missing_right_is_told_from_a_missing_login() {
 }
 
 #[tokio::test]
-async fn queries_are_repeated_and_a_trigger_without_an_answer_is_not() {
+async fn queries_are_retried_but_a_trigger_without_a_response_is_not() {
     let (simulator, client) = account(1).await;
     simulator.fail_next("Stacks", Fault::Html);
     simulator.fail_next("Stacks", Fault::TooMany(0));

@@ -28,7 +28,7 @@ async fn until_ended(world: &World, id: &str, steps: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_definition_runs_in_parallel_retries_waits_for_approval_and_passes_outputs_on() {
+async fn a_definition_runs_in_parallel_retries_waits_for_approval_and_forwards_outputs() {
     let world = World::new("driver").await;
     let mut worker = world.worker(None).await;
     std::fs::write(world.path("release.yaml"), RELEASE).expect("written");
@@ -87,7 +87,7 @@ async fn a_definition_runs_in_parallel_retries_waits_for_approval_and_passes_out
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_needs_a_failed_step_does_not_run_and_the_program_exits_with_1() {
+async fn steps_that_need_a_failed_step_do_not_run_and_the_program_exits_with_1() {
     let world = World::new("driverfail").await;
     let mut worker = world.worker(None).await;
     let definition = "\
@@ -112,7 +112,7 @@ steps:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_invalid_definition_is_refused_with_every_line_and_starts_nothing() {
+async fn an_invalid_definition_is_refused_with_line_numbers_and_starts_nothing() {
     let world = World::new("drivercheck").await;
     std::fs::write(
         world.path("bad.yaml"),

@@ -104,7 +104,7 @@ async fn an_approved_request_is_executed_once_and_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_forbidden_input_is_denied_by_the_rule_that_is_named_and_waits_for_no_one() {
+async fn a_forbidden_input_is_denied_without_waiting_for_approval() {
     let world = World::new("denied").await;
     let mut worker = world.worker(None).await;
     let id = commands::start(&world.client, request("forbidden: drop the table"), None)
@@ -170,7 +170,7 @@ async fn people_are_reminded_until_the_request_expires() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rules_that_do_not_parse_decide_nothing_and_lose_nothing() {
+async fn invalid_rules_decide_nothing_and_lose_no_request() {
     let world = World::new("rules").await;
     let rules = world.path("rules.yaml");
     std::fs::write(&rules, "rules:\n- {name: ok, allow: true, contains: deploy}\n").expect("written");

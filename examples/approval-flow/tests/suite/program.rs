@@ -13,7 +13,7 @@ use crate::flow::{request, result, until};
 use crate::world::{World, text};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn start_prints_the_id_alone_and_deciding_a_closed_request_is_an_error() {
+async fn start_prints_only_the_id_and_deciding_a_closed_request_is_an_error() {
     let world = World::new("program").await;
     let mut worker = world.worker(None).await;
     let started = world.run(&["start", "deploy 43"]);
@@ -65,7 +65,7 @@ async fn start_prints_the_id_alone_and_deciding_a_closed_request_is_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_worker_with_rules_that_do_not_parse_does_not_start_and_names_every_line() {
+async fn a_worker_with_invalid_rules_does_not_start_and_reports_every_line() {
     let world = World::new("badrules").await;
     std::fs::write(
         world.path("rules.yaml"),

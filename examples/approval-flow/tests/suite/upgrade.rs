@@ -61,7 +61,7 @@ async fn histories_of_both_releases_replay() {
         .expect("started");
     assert!(
         result(&world, &id).await.reminders >= 2,
-        "one more before the expiry"
+        "one more reminder before the expiry"
     );
     let history = world.history(&id).await;
     assert!(uses_the_patch(&history));
@@ -74,7 +74,7 @@ async fn histories_of_both_releases_replay() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_the_earlier_release_began_is_finished_by_the_new_one() {
+async fn a_run_started_by_the_earlier_release_is_finished_by_the_new_one() {
     let world = World::new("handover").await;
     let earlier = Registry::new()
         .workflow::<EarlierFlow>(TASK_QUEUE)
@@ -200,5 +200,5 @@ async fn recorded_histories_replay_and_a_changed_one_does_not() {
             kind.name = "another.step".to_owned();
         }
     }
-    replay(changed).await.expect_err("other steps do not replay");
+    replay(changed).await.expect_err("different steps do not replay");
 }

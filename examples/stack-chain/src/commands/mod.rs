@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stack_chain::settings::{Account, ChainArguments};
 
-/// Run dependent Spacelift stacks one after the other.
+/// Run Spacelift stacks in the order of their dependencies.
 #[derive(Debug, Parser)]
 #[command(name = "stack-chain", version, max_term_width = 100)]
 #[command(after_help = "\

@@ -152,7 +152,7 @@ impl Simulator {
         world.deliveries = deliveries;
     }
 
-    /// Lets the next response to an operation fail. Several faults of an operation apply one after the other.
+    /// Makes the next response to an operation fail. Several faults for one operation apply in turn.
     pub fn fail_next(&self, operation: &str, fault: Fault) {
         self.world().faults.push((operation.to_owned(), fault));
     }
@@ -253,7 +253,7 @@ impl Simulator {
             if let Some(ends) = run.ends {
                 tokio::time::sleep_until(ends.into()).await;
             }
-            // The run may have been stopped meanwhile.
+            // The run may have been stopped in the meantime.
             let now = simulator
                 .runs()
                 .into_iter()

@@ -51,7 +51,7 @@ pub enum ErrorKind {
     )]
     NotJson(String),
     /// Spacelift rejected the query.
-    #[error("Spacelift answers: {0}")]
+    #[error("Spacelift returned an error: {0}")]
     GraphQl(String),
     /// The API key was rejected.
     #[error("not logged in: {0}. Check SPACELIFT_API_KEY_ID and SPACELIFT_API_KEY_SECRET")]

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_all_stacks_frees_a_place_after_an_hour() {
+    fn the_limit_of_all_stacks_permits_another_run_after_an_hour() {
         let mut starts = Starts::default();
         assert_eq!(starts.reserve(&wanted("1", "a", Some(2), None), 0), 0);
         assert_eq!(starts.reserve(&wanted("2", "b", Some(2), None), 1_000), 0);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_key_takes_one_place() {
+    fn the_same_key_reserves_only_once() {
         let mut starts = Starts::default();
         assert_eq!(starts.reserve(&wanted("1", "a", Some(1), None), 0), 0);
         assert_eq!(starts.reserve(&wanted("1", "a", Some(1), None), 5), 0);

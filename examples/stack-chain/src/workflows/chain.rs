@@ -1,4 +1,4 @@
-//! The chain workflow: runs everything that depends on a stack, each one after its dependencies in the chain.
+//! The chain workflow: runs all dependents of a stack, each one after its dependencies in the chain.
 #![allow(missing_docs, reason = "the macros generate public items")]
 #![allow(clippy::needless_pass_by_value, reason = "handlers own their inputs")]
 

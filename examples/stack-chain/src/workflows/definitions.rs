@@ -1,4 +1,4 @@
-//! Definitions by which activities address the workflows, without their implementations.
+//! Definitions with which activities call the workflows without their implementations.
 
 use temporal_worker_kit::{Lenient, message_definition, workflow_definition};
 use temporalio_common::data_converters::RawValue;

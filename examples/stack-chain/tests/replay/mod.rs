@@ -76,7 +76,7 @@ async fn recorded_histories_replay() {
 
 /// Proves that the test above can fail, with an event out of order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_history_of_other_steps_does_not_replay() {
+async fn a_history_with_different_steps_does_not_replay() {
     let (_, mut history) = recorded()
         .into_iter()
         .find(|(name, _)| name.starts_with("execution"))

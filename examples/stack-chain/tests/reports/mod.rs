@@ -141,7 +141,7 @@ async fn a_chain_is_reported_once_to_slack_by_mail_and_in_the_audit_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_audit_log_that_cannot_be_written_is_noted_and_fails_no_chain() {
+async fn an_unwritable_audit_log_is_noted_and_fails_no_chain() {
     let folder = tempfile::tempdir().expect("a folder");
     let reporter = Reporter {
         // A folder is not a file.
