@@ -8,7 +8,7 @@ check=false
 case ${1:-} in
   '') ;;
   --check) check=true ;;
-  *) echo "unknown argument $1: use --check, or nothing" >&2; exit 2 ;;
+  *) echo "unknown argument $1: use --check or no argument" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -1,8 +1,8 @@
 """The nodes of the test cluster: they run pods for real, without a container runtime.
 
-Each pod has a network namespace of its own, and each container mount and process namespaces on an unpacked image, with the pod's user,
+Each pod has its own network namespace, and each container has its own mount and process namespaces on an unpacked image, with the pod's user,
 groups, dropped capabilities, read-only root, volumes, environment, probes, hooks and grace period. Services, cluster DNS, network
-policies (by iptables), volume claims, logs and `kubectl exec` work. Not there: resource limits, seccomp, UDP services, image registries.
+policies (by iptables), volume claims, logs and `kubectl exec` work. Not supported: resource limits, seccomp, UDP services, image registries.
 """
 
 import base64

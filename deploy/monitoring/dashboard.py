@@ -1,6 +1,6 @@
 """Writes the Grafana dashboards from the panels below: `python3 deploy/monitoring/dashboard.py`.
 
-docs/monitoring.md lists the metrics of the autopilot; those of the stack are of the Temporal server, one job with a target for each role.
+docs/monitoring.md lists the metrics of the autopilot. The stack's metrics come from the Temporal server: one scrape job with a target for each role.
 """
 
 import json
@@ -16,7 +16,7 @@ ROWS = {
          [("max(temporal_capacity_dollars_per_hour)", "")]),
         ("After the planned changes", "currencyUSD", "stat", "Idle minimum of all namespaces in US dollars per hour, after the changes of the last evaluation.",
          [("max(temporal_capacity_planned_dollars_per_hour)", "")]),
-        ("Saved, against the peak of 7 days", "currencyUSD", "stat", "Highest idle minimum of the last 7 days, minus the current one. `temporal-capacity report` shows the savings.",
+        ("Saved, compared with the 7-day peak", "currencyUSD", "stat", "Highest idle minimum of the last 7 days, minus the current one. `temporal-capacity report` shows the savings.",
          [("max(max_over_time(temporal_capacity_dollars_per_hour[7d])) - max(temporal_capacity_dollars_per_hour)", "")]),
         ("Idle minimum over time", "currencyUSD", "timeseries", "US dollars per hour.",
          [("max(temporal_capacity_dollars_per_hour)", "now"), ("max(temporal_capacity_planned_dollars_per_hour)", "planned")]),
@@ -50,7 +50,7 @@ ROWS = {
           ("max(temporal_capacity_metrics_unavailable)", "unavailable")]),
     ],
     "Changes": [
-        ("Changes ended", "none", "timeseries", "Changes ended per hour, by direction and outcome.",
+        ("Finished changes", "none", "timeseries", "Finished changes per hour, by direction and outcome.",
          [("sum by (direction, outcome) (increase(temporal_capacity_changes_total[1h])) > 0", "{{direction}}: {{outcome}}")]),
         ("In progress and queued", "none", "timeseries", "Current number of changes in progress and queued.",
          [("max(temporal_capacity_changes_running)", "in progress"), ("max(temporal_capacity_changes_queued)", "queued")]),
@@ -97,7 +97,7 @@ STACK = {
          [("sum by (namespace, taskqueue, task_type) (approximate_backlog_count)", "{{namespace}} {{taskqueue}} {{task_type}}")]),
         ("Schedule to start", "s", "timeseries", "99th percentile of the time that tasks wait for a worker.",
          [("histogram_quantile(0.99, sum by (le, namespace, taskqueue) (rate(task_schedule_to_start_latency_bucket[5m])))", "{{namespace}} {{taskqueue}}")]),
-        ("Tasks without a poller", "none", "timeseries", "Tasks in 5 minutes that no worker polls for.",
+        ("Tasks without a poller", "none", "timeseries", "Tasks added within 5 minutes while no worker polled for them.",
          [("sum by (namespace, taskqueue) (increase(no_poller_tasks[5m]))", "{{namespace}} {{taskqueue}}")]),
     ],
 }

@@ -3,7 +3,7 @@
 
     deploy/monitoring/fire_alerts.py        needs prometheus, alertmanager, temporal and our programs on PATH
 
-The rules are those of the chart, with shorter waits: an hour is ten seconds here. `.ci/full` runs this.
+Uses the rules of the chart, with shorter waits: an hour becomes ten seconds. `.ci/full` runs this.
 """
 
 import contextlib

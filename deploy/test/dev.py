@@ -27,5 +27,5 @@ assert check("npm") == (1, "missing packages: npm"), check("npm")
 code, said = check("cargo")
 assert code == 1 and said == "no packages are missing\ninstall Rust: https://rustup.rs", said
 unknown = subprocess.run([ROOT / "deploy/dev/install.sh", "--all"], text=True, capture_output=True)
-assert unknown.returncode == 2 and "unknown argument --all: use --check, or nothing" in unknown.stderr
+assert unknown.returncode == 2 and "unknown argument --all: use --check or no argument" in unknown.stderr
 print("install.sh: reports missing packages")

@@ -118,14 +118,14 @@ def schema_job(*arguments):
 
 
 def changed():
-    """Kubernetes rejects a different pod in an existing Job, so the name of the Job for the chart's own PostgreSQL must change with its pod, and only then."""
+    """Checks that the name of the Job for the chart's own PostgreSQL changes if and only if its pod changes, because the pod of an existing Job cannot change."""
     name, pod = schema_job()
     for value in ["images.serverTag=1.29.2", "images.registry=example.com", "images.pullPolicy=Always", "imagePullSecrets[0].name=x", "database.name=other",
                   "database.createDatabases=false", "database.existingSecret=x", "nodeSelector.x=y", "tolerations[0].key=x", "serviceAccountName=x"]:
         other, changed_pod = schema_job("--set", value)
         assert changed_pod != pod and other != name, f"{value}: {other} with another pod"
     assert schema_job("--set", "server.logLevel=warn,server.replicas.worker=1,pgbouncer.poolSize=30") == (name, pod)
-    print("temporal-stack: the schema's Job has another name with another pod")
+    print("temporal-stack: the schema's Job gets a new name when its pod changes")
 
 
 def derived():

@@ -1,4 +1,4 @@
-// OpenTelemetry's own collector for tests: OTLP in, JSON lines out.
+// Command otelcol-file is a minimal OpenTelemetry Collector for tests. It receives OTLP over HTTP and writes JSON lines to a file.
 package main
 
 import (

@@ -44,7 +44,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ default (include "capacity.fullname" .) .Values.secret.existing }}
 {{- end }}
 
-{{/* Names of the settings that the Secret holds, as a comma-separated list. */}}
+{{/* Names of the settings in the Secret, as a comma-separated list. */}}
 {{- define "capacity.secretKeys" -}}
 {{- if .Values.secret.existing -}}
 {{ join "," .Values.secret.keys }}
@@ -53,7 +53,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* The port of the collector of traces, if there is one. */}}
+{{/* Port of the trace collector, if one is configured. */}}
 {{- define "capacity.collectorPort" -}}
 {{- with default .Values.settings.otel_exporter_otlp_endpoint .Values.settings.otel_exporter_otlp_traces_endpoint -}}
 {{- $port := regexFind "[0-9]+$" (regexFind ":[0-9]+$" (urlParse .).host) -}}
@@ -61,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* What no schema can say: values that are missing or contradict each other, with the remedy. */}}
+{{/* Rejects values that are missing or contradict each other, with the remedy. A schema cannot express these rules. */}}
 {{- define "capacity.validate" -}}
 {{- $keys := splitList "," (include "capacity.secretKeys" .) -}}
 {{- if not .Values.settings.temporal_address -}}

@@ -31,7 +31,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* Connections that the roles may open to PgBouncer, during a rolling update too. */}}
+{{/* Maximum number of connections that the roles open to PgBouncer, including during a rolling update. */}}
 {{- define "stack.clients" -}}
 {{- $processes := 0 -}}
 {{- range .Values.server.replicas -}}{{- $processes = add $processes . 1 -}}{{- end -}}
@@ -46,7 +46,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ include "stack.fullname" . }}-frontend:7233
 {{- end }}
 
-{{/* What the names of the roles, in the order in which they start, listen on. */}}
+{{/* Ports and health services of the roles, in start order. */}}
 {{- define "stack.roles" -}}
 history: { grpc: 7234, membership: 6934, service: temporal.api.workflowservice.v1.HistoryService }
 matching: { grpc: 7235, membership: 6935, service: temporal.api.workflowservice.v1.MatchingService }
@@ -54,7 +54,7 @@ frontend: { grpc: 7233, membership: 6933, service: temporal.api.workflowservice.
 worker: { grpc: 7239, membership: 6939 }
 {{- end }}
 
-{{/* What no schema can say: values that are missing or contradict each other, with the remedy. */}}
+{{/* Rejects values that are missing or contradict each other, with the remedy. A schema cannot express these rules. */}}
 {{- define "stack.validate" -}}
 {{- if and .Values.postgresql.enabled .Values.database.host -}}
 {{- fail "postgresql.enabled and database.host are both set. Clear database.host to use the chart's PostgreSQL, or set postgresql.enabled to false" -}}
@@ -79,7 +79,7 @@ worker: { grpc: 7239, membership: 6939 }
 {{- end -}}
 {{- $archival := .Values.server.archival -}}
 {{- if and (or $archival.history $archival.visibility) (not $archival.s3Region) -}}
-{{- fail "server.archival names a bucket without a region. Set server.archival.s3Region" -}}
+{{- fail "server.archival has a bucket but no region. Set server.archival.s3Region" -}}
 {{- end -}}
 {{- range .Values.namespaces -}}
 {{- if and .archive_history (not $archival.history) -}}
@@ -96,7 +96,7 @@ worker: { grpc: 7239, membership: 6939 }
 {{- end -}}
 {{- end }}
 
-{{/* Secrets that are missing in the cluster. `helm template` and Argo CD see no cluster and skip this. */}}
+{{/* Rejects an install if its Secrets do not exist. `helm template` and Argo CD cannot access the cluster and skip this check. */}}
 {{- define "stack.secretsExist" -}}
 {{- $namespace := .Release.Namespace -}}
 {{- if lookup "v1" "ServiceAccount" $namespace "default" -}}
@@ -167,7 +167,7 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 
-{{/* The variables of Temporal's SDKs and CLI. */}}
+{{/* Environment variables of Temporal's SDKs and CLI. */}}
 {{- define "stack.clientEnvironment" -}}
 - { name: TEMPORAL_ADDRESS, value: "{{ include "stack.frontend" . }}" }
 {{- if .Values.tls.enabled }}
