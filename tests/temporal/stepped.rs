@@ -1,4 +1,4 @@
-//! Runs the worker on a clock that the test advances. The simulated time stands still until all work caused by a
+//! Runs the worker on a clock that the test advances. The simulated time does not advance until all work caused by a
 //! minute is done, so that the result does not depend on the speed of the machine.
 
 use std::time::{Duration, Instant};
