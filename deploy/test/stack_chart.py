@@ -148,7 +148,7 @@ def derived():
         file.flush()
         done = template("--values", file.name)
     assert done.returncode == 0, done.stderr
-    # Argo CD waits for each wave: PgBouncer, then the roles, then the UI; the schema's hook runs before, that of the namespaces after.
+    # Argo CD waits for each wave: PgBouncer, then the roles, then the UI. The schema hook runs before them, the namespaces hook after them.
     waves = {item["metadata"]["name"]: item["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave") for item in objects(done.stdout)}
     assert waves["stack-pgbouncer"] < waves["stack-history"] < waves["stack-ui"], waves
     hooks = {item["metadata"]["name"]: item["metadata"].get("annotations", {}).get("helm.sh/hook", "") for item in objects(done.stdout)}

@@ -28,7 +28,7 @@ def accepts(command):
 with tempfile.TemporaryDirectory() as folder:
     copy = pathlib.Path(folder)
     shutil.copytree(UNITS, copy, dirs_exist_ok=True)
-    # An empty entry at the end stands for the usual paths.
+    # An empty entry at the end stands for the default paths.
     environment = {**os.environ, "SYSTEMD_UNIT_PATH": f"{copy}:"}
     for unit in sorted(copy.glob("*.service")):
         text = unit.read_text()

@@ -199,7 +199,7 @@ async fn in_turn(world: &Arc<World>, done: &Arc<Done>, arguments: &Arguments, ap
     }
 }
 
-/// Runs a worker of an older release alone, then beside one of this release, and then the new one alone.
+/// Runs a worker of an older release alone, then alongside one of this release, and then the new one alone.
 async fn upgrade(world: &World, duration: Duration) {
     start_worker(world, 0).await;
     tokio::time::sleep(Duration::from_mins(1)).await;

@@ -14,7 +14,7 @@ use crate::world::World;
 /// Timeout for the last evaluation.
 const FINISHED_WITHIN: Duration = Duration::from_mins(5);
 
-/// A scheduled run.
+/// A run of the schedule, with its status and duration.
 struct Tick {
     id: String,
     status: i32,

@@ -18,7 +18,7 @@ const UNDER_WAY: Duration = Duration::from_secs(10);
 /// Maximum number of concurrent operations that the account allows.
 const MOST_OPERATIONS: usize = 10;
 
-/// A period in which a namespace on on-demand is throttled.
+/// A period in which an on-demand namespace is throttled.
 struct Episode {
     /// When the throttling becomes visible in the metrics.
     visible: Instant,

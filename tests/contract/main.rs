@@ -15,7 +15,7 @@ mod rotation;
 mod simulator;
 mod slack;
 
-/// Reads a fixture.
+/// Reads a file in `fixtures/`.
 fn fixture(path: &str) -> String {
     let path = format!("{}/../fixtures/{path}", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))

@@ -20,7 +20,7 @@ use crate::ledger::{Taken, compacted};
 use crate::process::Worker;
 use crate::world::{World, megabytes};
 
-/// One in `SHIFTS` namespaces has a busy shift and is idle for the rest of the day.
+/// One in every `SHIFTS` namespaces has a busy shift and is idle for the rest of the day.
 const SHIFTS: usize = 200;
 /// Minutes of a busy shift, and between two shifts.
 const BUSY: usize = 120;

@@ -15,7 +15,7 @@ use crate::process::Worker;
 use crate::prometheus::Prometheus;
 use crate::world::{ACCOUNT, MINUTES, World, until};
 
-/// Request rate limit of the client, per second.
+/// Limit of the client, in requests per second.
 const OPS_REQUESTS_A_SECOND: f64 = 30.0;
 /// Target for the duration of an evaluation in seconds, beyond the time for its requests.
 const BEYOND_REQUESTS: f64 = 3.0;

@@ -12,7 +12,7 @@ const TICKS: f64 = 100.0;
 /// Timeout for a worker to drain.
 const DRAINED_WITHIN: Duration = Duration::from_mins(2);
 
-/// A running worker.
+/// The worker process that is measured.
 pub(crate) struct Worker {
     child: Child,
     id: u32,

@@ -76,7 +76,7 @@ impl World {
         environment
     }
 
-    /// Returns the controller.
+    /// Returns a handle to the controller.
     pub(crate) fn controller(&self) -> Controller {
         Controller::new(&self.client, &self.installation)
     }

@@ -26,7 +26,7 @@ fn two_days(name: &str) -> (capacity_backtest::Trace, cloud_simulator::Trace) {
     (capacity_backtest::Trace::parse(&text).expect("a trace"), read)
 }
 
-/// Runs on on-demand only, so that only the models matter: bursts of five minutes, bursts above a grown
+/// Runs with on-demand capacity only, so that only the models matter: bursts of five minutes, bursts above a grown
 /// envelope, a busy site and a calm one.
 #[rstest::rstest]
 #[case::batch("nab-ec2net")]

@@ -27,9 +27,9 @@ pub(crate) fn break_even() -> PolicyRef {
 /// The kind of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Scheduled.
+    /// A scheduled, full evaluation.
     Full,
-    /// Triggered by throttling.
+    /// An evaluation triggered by throttling, which only scales up.
     ScaleUpOnly,
 }
 
@@ -166,7 +166,7 @@ impl Life {
     }
 }
 
-/// Returns a load in actions per second, given as values with the number of minutes for each.
+/// Returns a load from phases: actions per second, and the number of minutes at that rate.
 fn load(phases: &[(u32, usize)]) -> Load {
     let minutes = phases
         .iter()

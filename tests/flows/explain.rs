@@ -15,7 +15,7 @@ use rstest::rstest;
 
 use crate::harness::{World, autopilot_within, on_estimates, options};
 
-/// Returns the part of a decision that users can see change.
+/// Returns the parts of a decision that are visible to users.
 fn outcome(decision: &Decision) -> (Action, Option<u32>, Option<u32>, ReasonCode) {
     let trus = |capacity: Option<capacity_engine::Capacity>| capacity.map(capacity_engine::Capacity::trus);
     (
@@ -266,7 +266,7 @@ async fn a_recorded_decision_is_explained_with_its_policy_state_and_sizes() {
     for evaluation in &evaluations {
         for judged in &evaluation.decisions {
             let name = &judged.decision.namespace;
-            // The settings of the explaining program may differ from those used for the decision.
+            // The settings of the program that explains may differ from those used for the decision.
             let recalled =
                 decision_in_ledger(&ledger, name, Some(evaluation.account.at), &Rules::default()).await;
             let recalled = recalled.expect("read").expect("recorded");

@@ -1,4 +1,4 @@
-//! Tests of the ledger: hours of data, and conditions that hold scale-downs.
+//! Tests of the ledger: hours of data, and conditions that put scale-downs on hold.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Tests that the list, metrics and capacity infos are read at the same time if they do not depend on each other.
+//! Tests that the list, the metrics and capacity info are read concurrently where they do not depend on each other.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -27,8 +27,8 @@ impl Happened {
         *count
     }
 
-    /// Waits for this number of events and returns the response. Returns an error if that takes too long, as it
-    /// would if one reading started only after the other.
+    /// Waits for this number of events and returns the response. Returns an error if that takes too long, which happens
+    /// if one read starts only after the other.
     fn or_fail(&self, times: usize, answer: ResponseTemplate) -> ResponseTemplate {
         let count = self.0.0.lock().expect("not poisoned");
         let waited = self
@@ -159,7 +159,7 @@ async fn metrics_are_read_while_the_rest_of_the_list_arrives() {
             if !is_second_page(request) {
                 return page(&["orders"], "2");
             }
-            // The first evaluation does not know the names before they are listed.
+            // In the first evaluation, the names are unknown until they are listed.
             let times = lists.fetch_add(1, Ordering::Relaxed);
             until.or_fail(2 * times, page(&["pay"], ""))
         })

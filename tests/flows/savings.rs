@@ -205,7 +205,7 @@ async fn a_simulated_week_shows_the_saving_and_reconciles_with_the_bill_to_the_c
     let end = start() + SignedDuration::from_hours(7 * 24);
     // The newest minutes appear three minutes late.
     life.until(end + SignedDuration::from_mins(5), |minute| {
-        // In the third night, someone sets six TRUs for a test and forgets them. The autopilot releases them
+        // On the third night, someone sets six TRUs for a test and forgets them. The autopilot releases them
         // a few hours later.
         if minute == 2 * 24 * 60 + 130 {
             assert!(life.cloud.set_capacity_by_others("orders.a1b2c", 6));

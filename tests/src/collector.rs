@@ -76,13 +76,13 @@ pub struct Span {
     pub id: String,
     /// Span id of the parent; empty for a root span.
     pub parent: String,
-    /// Name.
+    /// Name of the span.
     pub name: String,
     /// Start time in nanoseconds since the Unix epoch.
     pub from: u64,
     /// End time in nanoseconds since the Unix epoch.
     pub until: u64,
-    /// Attributes.
+    /// Attributes of the span, as text.
     pub attributes: BTreeMap<String, String>,
     /// Message of the error status; `None` unless the span failed.
     pub error: Option<String>,

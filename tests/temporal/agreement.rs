@@ -64,7 +64,7 @@ impl Modeled {
         Self {
             name,
             hours,
-            // The backtest knows only the limit on actions.
+            // The backtest models only the limit on actions.
             setup: NamespaceSetup::new(name, Load::Replay(Arc::new(replayed))).with_per_action(0.1, 0.1),
             score,
             course,

@@ -69,7 +69,7 @@ async fn a_required_client_certificate_is_presented() {
             connection_of(world.environment(&[(names[0], certificate.as_str()), (names[1], key.as_str())]));
         with.connect().await.expect("let in");
     }
-    // The connection itself, and a whole evaluation over it.
+    // Check the connection itself, and then a whole evaluation over it.
     let read = |path: &str| std::fs::read_to_string(path).expect("readable");
     let (certificate, key) = (read(&certificate), read(&key));
     let given = [

@@ -90,7 +90,7 @@ async fn filters_apply_and_one_failure_does_not_stop_other_changes() {
                 })
             })
             .await;
-        // A missing permission is a standing problem, which the next evaluation announces.
+        // A missing permission is an ongoing problem, which the next evaluation announces.
         let posts = world.posts();
         let again = world.evaluate("second").await;
         let refused = again.decisions.iter().find(|it| it.namespace == "readonly.a1b2c");
@@ -120,7 +120,7 @@ async fn edits_by_others_lead_to_a_new_decision() {
         };
         let (report, ()) = tokio::join!(evaluated, edited);
         if !report.changes[0].is_success() {
-            // A superseded scale-up requests a scale-up-only evaluation by itself.
+            // A superseded scale-up triggers a scale-up-only evaluation.
             assert_eq!(report.changes[0].outcome, "superseded", "{report:?}");
             world
                 .until("scaled up", Duration::from_mins(1), async || {

@@ -1,5 +1,5 @@
-//! Tests that pauses hold without a worker, schedule or controller, and that they survive the termination of
-//! a controller.
+//! Tests that pauses are in effect without a worker, schedule or controller, and that they survive the termination
+//! of a controller.
 
 use std::time::Duration;
 

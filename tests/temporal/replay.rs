@@ -1,4 +1,4 @@
-//! Replays histories recorded just now and by earlier versions.
+//! Replays histories recorded in this run and by earlier versions.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -88,7 +88,7 @@ async fn throttling_whose_evaluation_failed_is_handled_as_soon_as_the_cloud_resp
         account: Account::new(
             "a1b2c",
             vec![NamespaceSetup {
-                // Without it, the start of an hour within the test would raise the envelope.
+                // Without `usual`, the start of an hour within the test would raise the envelope.
                 usual: Some(20.0),
                 ..NamespaceSetup::new("checkout", Load::Replay(trace.into()))
             }],

@@ -200,7 +200,7 @@ async fn planned(world: &World, from: &str, to: &str) -> Vec<i64> {
     times.iter().map(|time| (time.seconds - begin) / 60).collect()
 }
 
-/// In Berlin, clocks go back on 25 October 2026 at 01:00 UTC, and forward on 28 March 2027 at 01:00 UTC.
+/// In Berlin, clocks go back on October 25, 2026 at 01:00 UTC, and forward on March 28, 2027 at 01:00 UTC.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_hour_is_lost_or_doubled_when_clocks_change() {
     with_worker("dst", setup(), async |world| {
@@ -219,7 +219,7 @@ async fn no_hour_is_lost_or_doubled_when_clocks_change() {
                 "{night}"
             );
         }
-        // Hours are in the time zone of the schedule. Each one occurs once per day, also in those nights.
+        // Hours are in the time zone of the schedule. Each one occurs once per day, even on those nights.
         let business = berlin.clone().with_hours(8..=17);
         Schedule::new(&world.client, &world.installation)
             .create(&business)

@@ -1,4 +1,4 @@
-//! The schedule of the temporal-capacity autopilot.
+//! Command line that manages the schedule of the temporal-capacity autopilot.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -28,7 +28,7 @@ Examples:
   capacity-schedule pause --reason 'rotating keys'        stop all changes
 
 Connection: TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, and TEMPORAL_API_KEY or TEMPORAL_CERT_PATH with TEMPORAL_KEY_PATH.
-Exit codes: 0 done; 1 any error, usage included.")]
+Exit codes: 0 done; 1 any error, including usage errors.")]
 struct Arguments {
     /// Command to run; without one, the schedule is created.
     #[command(subcommand)]
@@ -45,7 +45,7 @@ enum Command {
     /// Show the schedule and its next five runs.
     Show,
     /// Pause changes: evaluations continue but change nothing. Works without a worker, schedule or controller; extends a pause that
-    /// ends earlier. Applies to workers, and to `temporal-capacity apply` where `TEMPORAL_ADDRESS` and `TEMPORAL_NAMESPACE` are set.
+    /// ends earlier. Applies to workers, and to `temporal-capacity apply` if `TEMPORAL_ADDRESS` and `TEMPORAL_NAMESPACE` are set.
     Pause {
         /// Reason for the pause; `status` and notifications show it.
         #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]

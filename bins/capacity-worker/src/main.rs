@@ -29,7 +29,7 @@ use temporal_worker_kit::{Config, InvalidLevel, Kit, LogSettings, Registry, subs
 Settings come from capacity.toml, .env, the environment and --set; `temporal-capacity settings show` prints them.
 SIGTERM, SIGHUP and Ctrl-C drain the worker: running work may finish within --grace, and another worker takes over the rest.
 A second signal ends the process at once.
-Exit codes: 0 drained, or --check or --probe passed; 1 any error, usage included; 129, 130 or 143 after a second SIGHUP, Ctrl-C or SIGTERM.")]
+Exit codes: 0 drained, or --check or --probe passed; 1 any error, including usage errors; 129, 130 or 143 after a second SIGHUP, Ctrl-C or SIGTERM.")]
 struct Arguments {
     /// Check settings and all connections, including the ledger, then exit.
     #[arg(long)]
@@ -90,7 +90,7 @@ fn speed(text: &str) -> anyhow::Result<f64> {
     Ok(factor)
 }
 
-/// Log format.
+/// Formats of `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
     /// Human-readable lines.
@@ -160,7 +160,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         return check(&settings, &connection, &autopilot).await;
     }
     // An unreachable database is logged but does not keep the worker from starting.
-    tokio::spawn(tell_of_ledger(Arc::clone(&autopilot)));
+    tokio::spawn(open_ledger(Arc::clone(&autopilot)));
     let spans = capacity_wiring::spans(&settings, PROGRAM, process_edge::version())?;
     let registry = Registry::new();
     let capacity = CapacityWorker::with_settings(
@@ -195,7 +195,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(outcome?)
 }
 
-/// Name of this program in traces and logs.
+/// Service name of this program in traces.
 const PROGRAM: &str = "capacity-worker";
 
 /// How long to wait at exit for the collector to accept the last spans. The grace period of a pod allows for it.
@@ -236,7 +236,7 @@ fn worker_connection(settings: &Settings) -> anyhow::Result<ConnectionSettings> 
 
 /// Opens the ledger in the background. Failures are logged and retried: scaling up works without a ledger, and
 /// scaling down waits for it.
-async fn tell_of_ledger(autopilot: Arc<Autopilot>) {
+async fn open_ledger(autopilot: Arc<Autopilot>) {
     let Some(ledger) = autopilot.ledger() else {
         tracing::warn!(
             "LEDGER_URL is not set: usage is not sampled, and hourly usage is extrapolated from one minute"

@@ -26,7 +26,7 @@ pub(crate) fn probe(listen: SocketAddr) -> ExitCode {
         }
         Err(error) => {
             write_error(format!(
-                "error: no worker answers at {address}: {error}. Start it, or pass its --listen address\n"
+                "error: cannot reach a worker at {address}: {error}. Start it, or pass its --listen address\n"
             ));
             flush_errors(LAST_LINES);
             ExitCode::from(1)

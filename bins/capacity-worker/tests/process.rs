@@ -118,7 +118,7 @@ const READ: &str = "GET /cloud/namespaces/{id}";
 /// The moment at which a worker is killed.
 struct Moment {
     what: &'static str,
-    /// In simulated time, which is twenty times as fast as real time.
+    /// Duration of an operation in seconds of simulated time, which is twenty times as fast as real time.
     operation_lag: i64,
     capacity_lag: i64,
     faults: Faults,

@@ -277,7 +277,8 @@ fn a_probe_without_a_worker_fails_with_the_remedy() {
     let errors = String::from_utf8_lossy(&probed.stderr);
     assert_eq!(probed.status.code(), Some(1), "{errors}");
     assert!(
-        errors.contains(&format!("error: no worker answers at {address}: ")) && errors.contains("Start it"),
+        errors.contains(&format!("error: cannot reach a worker at {address}: "))
+            && errors.contains("Start it"),
         "{errors}"
     );
 }

@@ -376,7 +376,7 @@ fn left(results: &[ChangeResult], stopped: Option<&str>) -> Option<String> {
     })
 }
 
-/// Reads a saved plan and checks its age by the service's clock.
+/// Reads a saved plan and checks its age against the service's clock.
 async fn saved(autopilot: &Autopilot, path: &Path) -> anyhow::Result<(Plan, Vec<ChangeOrder>)> {
     let context = || format!("the plan {} cannot be carried out", path.display());
     let text = std::fs::read_to_string(path).with_context(context)?;

@@ -15,7 +15,7 @@ use crate::exit::tell;
 const NO_END_MARKER: &str =
     "the document ends without the end marker `# EOF`, so it may be truncated: fetch it again";
 
-/// Validates a document.
+/// Validates the document on standard input.
 pub(crate) fn check(strict: bool) -> anyhow::Result<()> {
     let document = standard_input()?;
     let mut reader = Reader::new(&document, options(strict));

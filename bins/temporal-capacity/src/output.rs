@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-/// Output formats.
+/// Output formats of `-o`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// A table that fits the terminal.

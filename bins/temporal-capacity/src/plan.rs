@@ -91,7 +91,7 @@ fn write_whole(text: &str, path: &Path) -> std::io::Result<()> {
     let target = match std::fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => match std::fs::canonicalize(path) {
             Ok(target) => target,
-            // Its target does not exist yet.
+            // The target of the symbolic link does not exist yet.
             Err(_) => return std::fs::write(path, text),
         },
         _ => path.to_owned(),

@@ -13,7 +13,7 @@ use crate::terminal::Terminal;
 
 const HEADER: [&str; 6] = ["namespace", "action", "now", "then", "$/h", "reason"];
 
-/// Renders the decisions, first changes, then holds. Includes keeps and skips only if `all` is set.
+/// Renders the decisions: changes first, then holds. Includes keeps and skips only if `all` is set.
 pub(crate) fn table(plan: &Plan, all: bool, terminal: Terminal) -> String {
     let shown = shown(plan, all);
     if shown.is_empty() {
@@ -231,7 +231,7 @@ fn price_change(decision: &PlannedDecision) -> String {
     }
 }
 
-/// Returns text that is safe in HTML, also within quotes.
+/// Escapes a text for HTML, including attribute values.
 pub(crate) fn html_escaped(text: &str) -> String {
     // First, or it would escape the other escapes too.
     text.replace('&', "&amp;")

@@ -22,8 +22,8 @@ const EVERY_MINUTE: u32 = 120;
 /// The namespace that every development server creates.
 pub(crate) const NAMESPACE: &str = "default";
 
-/// Returns an autopilot with the simulated cloud's own keys and default settings, except for the policy,
-/// whose clock runs as fast as the simulated cloud's. It reads the newest minute from the metrics endpoint.
+/// Returns an autopilot for the simulated cloud, with its keys, these rules, and otherwise default settings. Its
+/// clock runs as fast as the simulated one. It reads the newest minute from the metrics endpoint.
 pub(crate) fn autopilot(cloud: &RunningSimulator, speed: f64, rules: Rules) -> anyhow::Result<Autopilot> {
     let mut metrics =
         openmetrics_reader::scrape::Config::try_new(&cloud.metrics_url(), cloud.metrics_key().into())?;

@@ -60,7 +60,7 @@ impl Terminal {
         }
     }
 
-    /// Returns a terminal of this width without colors, or a pipe.
+    /// Returns a terminal of this width without colors, or a pipe if there is no width.
     #[cfg(test)]
     pub(crate) fn plain(width: Option<u16>) -> Self {
         Self {
@@ -88,7 +88,7 @@ impl Terminal {
     /// Starts a progress line on standard error, which is visible only on a terminal.
     #[expect(
         clippy::unused_self,
-        reason = "asked of the terminal, like everything that it shows"
+        reason = "a method, like the other properties of the terminal"
     )]
     pub(crate) fn progress(self, message: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
         if !std::io::stderr().is_terminal() {

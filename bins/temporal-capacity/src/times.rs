@@ -23,7 +23,7 @@ pub(crate) fn duration(text: &str) -> anyhow::Result<Duration> {
     parse_duration(text).map_err(|_| anyhow!("use {}", InvalidDuration::EXPECTED))
 }
 
-/// Parses how long to wait. A number without a unit is in seconds.
+/// Parses a waiting time. A number without a unit is in seconds.
 pub(crate) fn seconds(text: &str) -> anyhow::Result<Duration> {
     let span = match text.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -33,7 +33,7 @@ pub(crate) fn seconds(text: &str) -> anyhow::Result<Duration> {
     Ok(span)
 }
 
-/// Parses how long to keep something. A number without a unit is in days.
+/// Parses a retention period. A number without a unit is in days.
 pub(crate) fn days(text: &str) -> anyhow::Result<SignedDuration> {
     let span = match text.parse::<u32>() {
         Ok(days) => Some(SignedDuration::from_hours(24 * i64::from(days))),

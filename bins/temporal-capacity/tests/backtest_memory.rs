@@ -47,7 +47,7 @@ fn asked() -> Trace {
     Trace::from_minutes(minutes, FIRST)
 }
 
-/// Returns four namespaces on on-demand: one with bursts, one with bursts and two days without records, a
+/// Returns four on-demand namespaces: one with bursts, one with bursts and two days without records, a
 /// calm one, and one that is ten hours old.
 fn recorded() -> Vec<Recorded> {
     let asked = asked();
@@ -155,7 +155,7 @@ fn check(document: &Value, notes: &str) {
         notes.contains("less than a day of data counts for young.a1b2c"),
         "{notes}"
     );
-    // The original demand is reconstructed: on-demand costs as much as on the load itself.
+    // The original demand is reconstructed, so on-demand costs as much as with the original load.
     let asked = asked();
     let settings = Settings::for_trace(&asked);
     let price = capacity_engine::ActionPrice::flat(capacity_engine::PricePerMillion::FIRST_TIER);

@@ -6,7 +6,7 @@ use cloud_simulator::{Account, Load, NamespaceSetup};
 use serde_json::Value;
 use world::{World, errors, options, output};
 
-/// Returns a throttled namespace on on-demand and an idle one with provisioned capacity, at minute 55.
+/// Returns a throttled on-demand namespace and an idle provisioned one, at minute 55.
 fn world() -> World {
     let account = Account::new(
         "a1b2c",
@@ -81,7 +81,7 @@ fn break_even_plans_and_applies_and_only_apply_stores_state() {
     let trus = |name: &str| world.cloud.namespace(name).expect("listed").trus;
     assert!(trus("checkout.a1b2c") >= 2);
     assert_eq!(trus("orders.a1b2c"), 0);
-    // One namespace exceeded its envelope in the ending hour, and the other was provisioned.
+    // One namespace exceeded its envelope in the hour that was ending, and the other was provisioned.
     assert_eq!(rows("policy-state"), 2);
     assert!(rows("policy-decisions") >= 2);
     let before = output(&run(&["ledger", "export", "policy-state"]));

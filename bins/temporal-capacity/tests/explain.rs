@@ -132,7 +132,7 @@ fn every_decision_of_a_saved_plan_is_explained_with_all_sizes_and_a_flip() {
         assert!(text.contains(part), "{part} is missing from {text}");
     }
     assert!(!text.contains("assumed"), "its sizes were read: {text}");
-    // The printed plan is not the saved file.
+    // The printed plan omits the inputs that the saved file contains.
     let printed = json(&output(&world.run(&["plan", "-o", "json"]).code(0)));
     assert!(printed.get("inputs").is_none() && printed["policies"]["acting"]["version"].is_number());
 }

@@ -335,7 +335,7 @@ fn a_hanging_webhook_holds_apply_for_ten_seconds_and_a_second_signal_ends_it_at_
     );
     assert_eq!(world.recorded(), ["changed"; 4]);
 
-    // A standing problem triggers another message.
+    // An ongoing problem triggers another message.
     world.cloud.advance(SignedDuration::from_mins(6));
     let scrapes = || world.cloud.requests().get("GET /v1/metrics").copied();
     let before = scrapes();

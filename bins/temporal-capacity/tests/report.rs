@@ -42,8 +42,8 @@ fn sample(name: &str, actions: u64, trus: u64) -> NamespaceMinute {
     }
 }
 
-/// Writes the ledger of an account: `orders` at 4 TRUs with 10 actions per second, and `quiet` on on-demand
-/// without actions.
+/// Writes the ledger of an account: `orders` at 4 TRUs with 10 actions per second, and an on-demand namespace
+/// `quiet` without actions.
 fn written(folder: &Path, name: &str, account: &str) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -363,7 +363,7 @@ fn the_bill_is_compared_and_the_channel_notified() {
         .code(0),
     );
     assert!(
-        told.contains("The bill equals the ledger to the cent in 72 hours compared: $1,944.00."),
+        told.contains("The bill matches the ledger to the cent in 72 hours compared: $1,944.00."),
         "{told}"
     );
     assert!(

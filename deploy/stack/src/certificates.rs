@@ -158,7 +158,7 @@ fn trusted(folder: &Path) -> anyhow::Result<()> {
                     "has expired".to_owned()
                 }
                 CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                    "is not valid yet, by this machine's clock".to_owned()
+                    "is not valid yet according to this machine's clock".to_owned()
                 }
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     format!("is not valid for the name {host}")
@@ -186,8 +186,8 @@ pub fn renew(folder: &Path, loopback: &str, leaf_days: i64) -> anyhow::Result<()
         let issuer_key = key_of(&paths(folder, authority).0)?;
         let issuer = Issuer::new(authority_params(authority)?, issuer_key);
         let (key_path, path) = paths(folder, name);
-        // Keep the key: certificate and key are two files, and a reader between two renames must not see a
-        // mismatch.
+        // Keep the key: certificate and key are separate files, and a process that reads them between two renames
+        // must not find a mismatch.
         if !key_path.exists() {
             write_secret(&key_path, &KeyPair::generate()?.serialize_pem())?;
         }

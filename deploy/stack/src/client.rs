@@ -40,7 +40,7 @@ pub fn connection(place: &Place, stack: &Stack, namespace: &str) -> ConnectionSe
     }
 }
 
-/// Returns the environment variables by which SDKs, the Temporal CLI and our programs connect to the stack.
+/// Returns the environment variables with which SDKs, the Temporal CLI and our programs connect to the stack.
 pub fn environment(place: &Place, stack: &Stack, namespace: &str) -> Vec<(&'static str, String)> {
     let file = |name: &str| place.tls().join(name).display().to_string();
     vec![
@@ -234,7 +234,7 @@ pub(crate) fn told(status: &Status) -> String {
 ///
 /// # Errors
 ///
-/// If the response has a status other than 200, or if there is none.
+/// If there is no response, or if its status is not 200.
 pub async fn http(address: &str, path: &str) -> Result<String, PageError> {
     let ask = async {
         let mut stream = TcpStream::connect(address).await?;

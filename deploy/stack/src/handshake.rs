@@ -117,7 +117,7 @@ pub enum HandshakeError {
     Refused {
         /// The certificate that was presented.
         path: PathBuf,
-        /// Why.
+        /// Reason that the server sent.
         reason: String,
     },
     /// The response is not TLS.

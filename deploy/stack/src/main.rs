@@ -19,7 +19,7 @@ use temporalio_client::Client;
 #[derive(Debug, Parser)]
 #[command(name = "temporal-stack", version, max_term_width = 100)]
 #[command(after_help = "\
-Exit codes: 0 done; 1 any error, usage included, and from `status` if a process is not serving.
+Exit codes: 0 done; 1 any error, including usage errors; `status` also exits with 1 if a process is not serving.
 Run `temporal-capacity doctor stack` to find out why.")]
 struct Arguments {
     /// Run directory [default: that of the last `up`].
@@ -81,7 +81,7 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Apply the namespaces, search attributes and archival in stack.toml; shows the differences first.
+    /// Apply the namespaces, search attributes and archival in stack.toml; show the differences first.
     Apply {
         /// Settings file with the namespaces [default: that of the last `up`].
         #[arg(long, value_name = "FILE")]
@@ -94,7 +94,7 @@ enum Command {
         #[arg(long, requires = "settings")]
         environment: bool,
     },
-    /// Run a workflow through every role and check the namespaces of a stack that runs elsewhere. Connects
+    /// Run a workflow through every role and check the namespaces of a stack that runs elsewhere. Connect
     /// with the environment variables of Temporal's SDKs, such as `TEMPORAL_ADDRESS`.
     Probe {
         /// Settings file that declares the namespaces.

@@ -8,7 +8,7 @@ use crate::roles::Member;
 /// Members with an older heartbeat are gone.
 pub(crate) const HEARTBEAT: &str = "30 seconds";
 
-/// Returns the processes without a current heartbeat, which the others do not know.
+/// Returns the processes without a current heartbeat, which the other processes do not see.
 ///
 /// # Errors
 ///

@@ -30,7 +30,7 @@ const KNOWN: Duration = Duration::from_mins(1);
 /// A namespace as it exists on the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Present {
-    /// Description.
+    /// Description of the namespace.
     pub description: String,
     /// Retention of closed workflows, in seconds.
     pub retention_seconds: u64,

@@ -58,7 +58,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns the specified run directory, or that of the last `up`, or the default one.
+    /// Returns the specified run directory, or the one of the last `up`, or the default one.
     ///
     /// # Errors
     ///
@@ -198,7 +198,7 @@ impl Place {
     }
 }
 
-/// The recorded stack.
+/// A stack as recorded by `up`: its settings and the programs it runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stack {
     /// Settings of the stack.
@@ -214,13 +214,13 @@ pub struct Stack {
 /// Paths of the server's programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Programs {
-    /// The server.
+    /// `temporal-server`.
     pub server: PathBuf,
     /// The schema tool of the same version.
     pub sql_tool: PathBuf,
-    /// The web UI.
+    /// `temporal-ui-server`.
     pub ui: PathBuf,
-    /// `PgBouncer`.
+    /// `pgbouncer`.
     pub pgbouncer: PathBuf,
 }
 
@@ -231,7 +231,7 @@ impl Stack {
     }
 }
 
-/// Writes a file atomically, so that a reader never sees a part of it.
+/// Writes a file atomically, so that readers never see an incomplete file.
 pub(crate) fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
     write_with_mode(path, text, 0o644)
 }

@@ -203,7 +203,7 @@ pub fn names(place: &Place) -> Vec<String> {
     names
 }
 
-/// Returns the end of a log; empty if it does not exist.
+/// Returns the last bytes of a log, or nothing if it does not exist.
 fn tail(place: &Place, name: &str, length: u64) -> std::io::Result<Vec<u8>> {
     let mut file = File::open(place.log(name))?;
     let end = file.metadata()?.len();
@@ -214,7 +214,7 @@ fn tail(place: &Place, name: &str, length: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Sizes of the searched end of a log in bytes. If nothing is found, the next larger one is searched.
+/// How many bytes at the end of a log to search. If nothing is found, the next larger size is tried.
 const PIECES: [u64; 3] = [4 << 20, 32 << 20, 256 << 20];
 
 /// Searches the end of a log; `None` if nothing is found.

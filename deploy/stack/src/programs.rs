@@ -219,7 +219,7 @@ pub fn postgres() -> anyhow::Result<PathBuf> {
     let on_path = on_path("postgres").filter_map(|path| path.parent().map(Path::to_path_buf));
     // PATH first, so that a user can select a version.
     on_path.chain(versions).find(is_whole).context(
-        "PostgreSQL is not installed: `apt-get install postgresql`, or put initdb, postgres and psql on PATH",
+        "PostgreSQL is not installed: run `apt-get install postgresql`, or put initdb, postgres and psql on PATH",
     )
 }
 
@@ -249,6 +249,8 @@ fn pgbouncer() -> anyhow::Result<PathBuf> {
             |output| String::from_utf8_lossy(&output.stderr).into_owned(),
         );
         let last = said.lines().last().unwrap_or_default().to_owned();
-        format!("PgBouncer is not installed and could not be fetched ({last}): `apt-get install pgbouncer`")
+        format!(
+            "PgBouncer is not installed and could not be fetched ({last}): run `apt-get install pgbouncer`"
+        )
     })
 }

@@ -135,12 +135,12 @@ impl QueryError {
         }
     }
 
-    /// Returns the remedy.
+    /// Returns how to fix the failure.
     pub fn remedy(&self) -> String {
         let name = self.server.process();
         match (&self.failure, self.server) {
             (Failure::PasswordFile(_), _) => "restore that file from a backup".to_owned(),
-            (Failure::Psql(_), _) => "`apt-get install postgresql-client`, or put psql on PATH".to_owned(),
+            (Failure::Psql(_), _) => "run `apt-get install postgresql-client`, or put psql on PATH".to_owned(),
             (Failure::Password(_), Server::Postgres) => format!(
                 "the password in {} is not the one that the databases were created with: restore that file. If it is lost, run \
                  `temporal-stack down`, set a new one with `alter role` in PostgreSQL's single-user mode (`postgres --single`), \

@@ -1,7 +1,7 @@
 //! Sets up and upgrades both schemas. Safe to repeat, and rejects anything that would lose data.
 //!
-//! Code without side effects first decides what to do with the contents of a database. Only then does
-//! Temporal's own schema tool change it.
+//! Pure code first decides what to do with the contents of a database. Only then does Temporal's own schema tool
+//! change it.
 
 use std::process::{Command, Stdio};
 
@@ -43,7 +43,7 @@ impl std::fmt::Display for Version {
 pub struct Found {
     /// Whether the database exists.
     pub exists: bool,
-    /// Its tables.
+    /// Names of all tables in the database.
     pub tables: Vec<String>,
     /// Version of Temporal's schema, if the version table is Temporal's.
     pub version: Option<Version>,

@@ -2,7 +2,7 @@
 //! then the template, then the index.
 //!
 //! The order matters: an index that is created before its template, or automatically by the cluster, has
-//! fields of the wrong types, which breaks sorting. Code without side effects decides what to do with the
+//! fields of the wrong types, which breaks sorting. Pure code decides what to do with the
 //! existing state. An index is never deleted.
 
 mod automatic;
@@ -24,7 +24,7 @@ use crate::{programs, tell};
 /// The state of a search cluster.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Found {
-    /// Product and version.
+    /// Product and version of the cluster, such as `OpenSearch 2.19.6`.
     pub product: String,
     /// Health: `green`, `yellow` or `red`; empty if unknown.
     pub status: String,

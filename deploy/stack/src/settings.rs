@@ -21,7 +21,7 @@ pub use self::replicas::Replicas;
 pub use self::search::{PasswordFileError, Search};
 use crate::roles::{Member, Role};
 
-/// The default settings.
+/// Content of the default `stack.toml`.
 pub const DEFAULT: &str = include_str!("../stack.toml");
 
 /// The settings of a stack.
@@ -30,24 +30,24 @@ pub const DEFAULT: &str = include_str!("../stack.toml");
 pub struct Settings {
     /// Versions, shards and logs.
     pub server: Server,
-    /// Addresses.
+    /// Loopback addresses of the processes.
     pub network: Network,
     /// Number of processes of each role.
     pub replicas: Replicas,
-    /// PostgreSQL and `PgBouncer`.
+    /// Connection limits of PostgreSQL and `PgBouncer`.
     pub database: Database,
-    /// Certificates.
+    /// Validity of the certificates.
     pub tls: Tls,
     /// Visibility in `OpenSearch` or Elasticsearch.
     pub search: Search,
     /// Archival of closed workflows.
     pub archival: Archival,
-    /// The autopilot's worker.
+    /// Whether and where to run the autopilot's worker.
     pub autopilot: Autopilot,
     /// Namespaces that `apply` creates and updates.
     #[serde(rename = "namespace")]
     pub namespaces: Vec<Namespace>,
-    /// Temporal's dynamic configuration.
+    /// Keys and values of Temporal's dynamic configuration.
     pub dynamic_config: BTreeMap<String, serde_json::Value>,
 }
 
@@ -76,7 +76,7 @@ impl Default for Server {
     }
 }
 
-/// PostgreSQL and `PgBouncer`.
+/// Connection limits of PostgreSQL and `PgBouncer`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
@@ -98,7 +98,7 @@ impl Default for Database {
     }
 }
 
-/// Certificates.
+/// Validity of the certificates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
@@ -112,7 +112,7 @@ impl Default for Tls {
     }
 }
 
-/// The autopilot's worker.
+/// Whether and where to run the autopilot's worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Autopilot {

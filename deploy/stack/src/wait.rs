@@ -13,7 +13,7 @@ use crate::tell;
 /// A wait that takes longer than this is announced.
 const SILENT: Duration = Duration::from_secs(2);
 
-/// Interval between announcements.
+/// Interval between progress messages.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// Timeout for a start. Started processes keep running after it.

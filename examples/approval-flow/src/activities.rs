@@ -26,7 +26,7 @@ pub struct Approvals {
 }
 
 impl Approvals {
-    /// Returns the activities.
+    /// Returns activities with these rules and this audit file.
     pub fn new(policy: PolicyFile, audit: Option<PathBuf>) -> Self {
         Self {
             policy: Arc::new(policy),
@@ -70,7 +70,7 @@ impl Approvals {
         Ok(())
     }
 
-    /// Executes the task.
+    /// Executes the approved task, and returns its output.
     #[activity(name = "approval.execute")]
     pub async fn execute(
         self: Arc<Self>,

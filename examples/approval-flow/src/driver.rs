@@ -189,7 +189,7 @@ impl Driver {
             (None, []) => return refused("no step is waiting for approval".to_owned()),
             (None, several) => {
                 return refused(format!(
-                    "several steps are waiting; name one: {}",
+                    "several steps are waiting; specify one of: {}",
                     several.join(", ")
                 ));
             }

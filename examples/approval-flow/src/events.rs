@@ -100,7 +100,7 @@ pub fn verify(
     let age = now.as_second().saturating_sub(timestamp).unsigned_abs();
     if age > MAX_AGE.as_secs() {
         return Err(refused(
-            "the timestamp is more than 5 minutes from now; check the sender's clock or send the event again",
+            "the timestamp differs from the current time by more than 5 minutes; check the sender's clock or send the event again",
         ));
     }
     let signature = signature.ok_or(refused("the header `x-approval-signature` is missing"))?;

@@ -12,7 +12,7 @@ pub const MAX_CHARACTERS: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ApprovalRequest {
-    /// Input text.
+    /// Text that describes the task.
     pub text: String,
     /// Requester: a person, the schedule, or an event.
     pub requester: String,
@@ -72,7 +72,7 @@ pub struct Verdict {
 pub struct Decision {
     /// Whether the request was approved.
     pub approved: bool,
-    /// Person and reason.
+    /// The person who decided, and the reason.
     pub verdict: Verdict,
 }
 
@@ -135,7 +135,7 @@ impl Phase {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
-    /// Current phase.
+    /// Current phase of the request.
     pub phase: Phase,
     /// The request.
     pub request: ApprovalRequest,

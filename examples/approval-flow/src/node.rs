@@ -45,7 +45,7 @@ impl std::error::Error for Mistakes {}
 pub struct Node {
     /// Line number, from 1.
     pub line: usize,
-    /// The value.
+    /// The value without its line.
     pub kind: Kind,
 }
 
@@ -185,7 +185,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Adds a mistake.
+    /// Records a mistake at a line and path of the file.
     pub fn wrong(&mut self, line: usize, path: impl Into<String>, problem: impl Into<String>) {
         self.mistakes.push(Mistake {
             line,

@@ -26,7 +26,7 @@ pub struct PolicyDecision {
     pub reason: String,
 }
 
-/// One rule.
+/// A rule: if its condition matches an input, it allows or denies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Rule {
     name: String,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One reference.
+/// A reference to a value of the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
     /// An input value of the run.
@@ -73,7 +73,7 @@ fn reference(text: &str) -> Result<Reference, ReferenceError> {
     parsed.ok_or_else(|| ReferenceError::Form(text.to_owned()))
 }
 
-/// Values of references.
+/// The values that references resolve to.
 #[derive(Debug, Clone, Default)]
 pub struct Values {
     /// Input values of the run.
@@ -138,7 +138,7 @@ pub struct Condition {
     pub left: Value,
     /// Whether the values must be equal (`==`) or different (`!=`).
     pub equal: bool,
-    /// Right value.
+    /// Value to compare with.
     pub right: Value,
 }
 

@@ -148,7 +148,7 @@ fn value_of(number: f64) -> Value {
 
 #[activities]
 impl Steps {
-    /// Runs one call.
+    /// Runs the activity that a step of a definition names.
     #[activity(name = "driver.step")]
     pub async fn step(self: Arc<Self>, context: ActivityContext, call: Call) -> Result<Value, ActivityError> {
         let input = &call.input;

@@ -1,5 +1,5 @@
 //! A custom policy: a name, a version, and a target for each namespace. The engine's guards and restrictions
-//! apply to it as to the built-in policies.
+//! apply to it as they do to the built-in policies.
 //!
 //! This policy provisions twice the usage of the busiest minute in the last hour.
 #![expect(clippy::print_stdout, reason = "an example prints")]

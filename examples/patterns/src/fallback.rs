@@ -69,7 +69,7 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 /// Timeout of all attempts together.
 const BOUND: Duration = Duration::from_secs(4);
 
-/// The workflow.
+/// The workflow that requests a price.
 #[workflow]
 pub struct Fallback {
     request: Request,

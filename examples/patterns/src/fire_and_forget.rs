@@ -33,7 +33,7 @@ impl Default for Work {
     }
 }
 
-/// The parent.
+/// The parent, which completes before its child.
 #[workflow]
 pub struct FireAndForget {
     work: Work,
@@ -64,7 +64,7 @@ impl FireAndForget {
     }
 }
 
-/// The child.
+/// The child, which outlives its parent.
 #[workflow]
 #[derive(Default)]
 pub struct Background;

@@ -43,7 +43,7 @@ pub struct Account {
     pub closing: bool,
 }
 
-/// The workflow.
+/// An account that receives deposits as signals.
 #[workflow]
 pub struct LongRunning {
     account: Account,

@@ -17,7 +17,7 @@ use temporalio_sdk::{
 /// Maximum absolute value of an input number, chosen so that no result overflows.
 pub const MAX: i64 = 1_000_000;
 
-/// Two optional numbers.
+/// Input of the workflow, before validation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Numbers {
     /// First number.
@@ -26,7 +26,7 @@ pub struct Numbers {
     pub b: Option<i64>,
 }
 
-/// Two valid numbers.
+/// Input of the children: two validated numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair(pub i64, pub i64);
 
@@ -87,7 +87,7 @@ pub fn validate(input: &Lenient<Numbers>) -> Result<Pair, InvalidInput> {
     }
 }
 
-/// The parent.
+/// The parent, which starts the children and combines their results.
 #[workflow]
 pub struct Orchestration {
     input: Lenient<Numbers>,

@@ -58,7 +58,7 @@ pub struct Outcome {
     pub not_compensated: Vec<Step>,
 }
 
-/// The workflow.
+/// The workflow that books a trip.
 #[workflow]
 pub struct Saga {
     trip: Trip,
@@ -170,7 +170,7 @@ pub struct Booking;
 
 #[activities]
 impl Booking {
-    /// Books one step.
+    /// Books the service of one step.
     #[activity(name = "booking.book")]
     pub async fn book(
         self: Arc<Self>,
@@ -187,7 +187,7 @@ impl Booking {
         Ok(format!("booked {name}"))
     }
 
-    /// Cancels one step.
+    /// Cancels the booking of one step.
     #[activity(name = "booking.cancel")]
     pub async fn cancel(
         self: Arc<Self>,

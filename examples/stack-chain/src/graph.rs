@@ -14,7 +14,7 @@ pub const MOST_STACKS: usize = 1_000;
 /// A stack and the rules in its labels.
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// The stack.
+    /// The stack, as read from the CI system.
     pub stack: Stack,
     /// The rules in its labels.
     pub rules: StackRules,
@@ -37,7 +37,7 @@ pub struct PlannedStack {
     pub id: String,
     /// Dependencies in this chain, which it waits for.
     pub parents: Vec<String>,
-    /// Dependencies outside of this chain, which are ignored.
+    /// Dependencies outside this chain, which are ignored.
     pub other_parents: Vec<String>,
     /// Condition for it to run.
     pub condition: Condition,
@@ -183,8 +183,8 @@ impl Graph {
         }
     }
 
-    /// Finds cycles over labels and native dependencies together, because a chain that leads to a native
-    /// dependency and back would never end.
+    /// Finds cycles in the combined graph of labels and native dependencies, because a chain that leads to a
+    /// native dependency and back would never end.
     fn find_cycles(&mut self) {
         let parents: BTreeMap<&str, Vec<&str>> = self
             .nodes
@@ -225,8 +225,8 @@ impl Graph {
         self.cycles = cycles;
     }
 
-    /// Removes groups whose stacks depend on each other, even through stacks outside of the group, because
-    /// they cannot start together.
+    /// Removes groups whose stacks depend on each other, even through stacks outside the group, because they
+    /// cannot start together.
     fn dissolve_contradicting_groups(&mut self) {
         let groups: BTreeSet<String> = self
             .nodes
@@ -343,7 +343,7 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// As [`Self::plan_from`].
+    /// Same as for [`Self::plan_from`].
     pub fn plan_with(&self, origin: &str) -> Result<Plan, PlanError> {
         let mut plan = self.plan_from(origin)?;
         let mut first = self.planned(origin, origin, &BTreeSet::new());

@@ -136,7 +136,7 @@ fn with_run(url: &str, id: &str) -> String {
     url.replace("{run}", &escaped.replace('+', "%20"))
 }
 
-/// A provider that starts jobs by one URL and polls them at another.
+/// A provider that starts jobs at one URL and polls them at another.
 pub struct Jobs {
     by_id: BTreeMap<String, Job>,
     tokens: BTreeMap<String, SecretString>,

@@ -12,7 +12,7 @@ pub enum LabelError {
     /// The label needs a value but has none.
     #[error("`{label}` needs a value, as in `{example}`")]
     NeedsValue {
-        /// The label.
+        /// Name of the label.
         label: String,
         /// Valid format of the label.
         example: &'static str,
@@ -59,7 +59,7 @@ pub enum LabelError {
     /// The label differs from a known one by only a few letters.
     #[error("`{label}` is unknown; did you mean `{known}`?")]
     Misspelled {
-        /// The label.
+        /// Name of the label.
         label: String,
         /// The label that was probably intended.
         known: &'static str,

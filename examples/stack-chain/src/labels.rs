@@ -61,7 +61,7 @@ pub const GRAMMAR: [Rule; 12] = [
     Rule {
         label: "chain-blackout:ZONE DAYS HH:MM-HH:MM",
         example: "chain-blackout:UTC 2026-12-24/2026-12-27",
-        meaning: "never run in this period, in either form",
+        meaning: "never run in this period; same formats as `chain-window`",
     },
     Rule {
         label: "chain-retry:ATTEMPTS[,WAIT]",
@@ -161,7 +161,7 @@ pub struct StackRules {
 /// A mistake in the labels of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mistake {
-    /// The stack.
+    /// Id of the stack.
     pub stack: String,
     /// The label; empty if the mistake concerns several.
     pub label: String,

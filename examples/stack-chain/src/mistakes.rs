@@ -1,6 +1,6 @@
 //! Mistakes in settings and files.
 
-/// All mistakes found.
+/// Every mistake found, one message each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 pub struct Mistakes(pub Vec<String>);

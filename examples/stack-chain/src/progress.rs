@@ -57,7 +57,7 @@ impl Outcome {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StackResult {
-    /// The stack.
+    /// Id of the stack.
     pub stack: String,
     /// Outcome of the stack.
     pub outcome: Outcome,

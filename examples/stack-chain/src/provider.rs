@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stack {
-    /// Id.
+    /// Id of the stack in the CI system.
     pub id: String,
     /// Display name.
     pub name: String,
-    /// Labels.
+    /// Labels, which contain the rules for chains.
     pub labels: Vec<String>,
     /// Branch that the stack tracks.
     pub branch: String,
@@ -141,7 +141,7 @@ impl ProviderError {
     }
 }
 
-/// A CI system.
+/// A CI system that starts and reports runs of stacks.
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// Returns the name of the CI system.

@@ -19,7 +19,7 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// Returns its name.
+    /// Returns the name of the channel, for logs and notes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Slack => "slack",

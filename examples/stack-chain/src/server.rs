@@ -36,7 +36,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(15);
 pub struct Server {
     /// Connection to Temporal.
     pub client: SharedClient,
-    /// Verifies webhooks.
+    /// Verifies the signatures and ages of webhooks.
     pub receiver: Arc<Receiver>,
     /// Settings of chains started by webhooks.
     pub settings: ChainSettings,

@@ -86,7 +86,7 @@ impl Account {
         }
         let [endpoint, id, secret] = names.map(|name| variable(name).unwrap_or_default());
         let mut config =
-            Config::try_new(&endpoint, &id, secret.into()).context("Spacelift is unreachable")?;
+            Config::try_new(&endpoint, &id, secret.into()).context("the Spacelift settings are invalid")?;
         config.requests_per_second = self.requests_per_second;
         Ok(Arc::new(Spacelift::new(config)))
     }

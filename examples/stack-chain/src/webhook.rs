@@ -20,7 +20,7 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 /// Maximum time that a sender's clock may be ahead of ours.
 const CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// Verifies webhooks.
+/// Verifies the signatures and ages of webhooks.
 #[derive(Debug)]
 pub struct Receiver {
     key: hmac::Key,
@@ -32,7 +32,7 @@ pub struct Receiver {
 pub enum Received {
     /// A tracked run ended.
     RunEnded {
-        /// The run.
+        /// The run that ended.
         run: RunRef,
         /// Outcome of the run.
         outcome: Outcome,

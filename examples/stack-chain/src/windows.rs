@@ -48,7 +48,7 @@ enum Period {
     },
 }
 
-/// An invalid window.
+/// A window that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WindowError {
     /// The text has too few parts.
@@ -64,10 +64,10 @@ pub enum WindowError {
         "`{0}` are not days; use names such as Mon, ranges such as Mon-Fri, lists such as Sat,Sun, or daily"
     )]
     Days(String),
-    /// An invalid time.
+    /// A time of day that cannot be parsed.
     #[error("`{0}` is not a time of day, such as 22:00")]
     Time(String),
-    /// An invalid date.
+    /// A date that cannot be parsed.
     #[error("`{0}` is not a date or a date with a time, such as 2026-12-24 or 2026-12-24T18:00")]
     Date(String),
     /// The period ends before it starts.
@@ -204,7 +204,7 @@ impl Window {
     }
 }
 
-/// Returns whether a stack may run at `now`: within a window, if there are any, and outside of all blackouts.
+/// Returns whether a stack may run at `now`: within a window, if there are any, and outside all blackouts.
 pub fn is_open(windows: &[Window], blackouts: &[Window], now: Timestamp) -> bool {
     (windows.is_empty() || windows.iter().any(|window| window.contains(now)))
         && !blackouts.iter().any(|blackout| blackout.contains(now))

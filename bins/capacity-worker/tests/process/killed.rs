@@ -39,7 +39,7 @@ fn idle(number: usize) -> NamespaceSetup {
     NamespaceSetup::new(format!("idle-{number:02}"), Load::Idle).with_trus(4)
 }
 
-/// Returns a fault by which the service changes another field of the spec with each update.
+/// Returns a fault that makes the service change another field of the spec with each update.
 fn damaging() -> Faults {
     Faults {
         changes_with_update: Some(("retentionDays".to_owned(), json!(99))),

@@ -130,7 +130,7 @@ impl TemporalCliFlags {
         ];
         if let Some((flag, _)) = unread.into_iter().find(|(_, is_given)| *is_given) {
             anyhow::bail!(
-                "{flag} is not read by this program: specify --address and --namespace, or set \
+                "this program does not support {flag}: specify --address and --namespace, or set \
                  TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE and TEMPORAL_API_KEY"
             );
         }

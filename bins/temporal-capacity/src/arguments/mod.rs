@@ -31,13 +31,13 @@ pub(crate) use tools::{CloudSimulator, Demo, Dev, Metrics, MetricsCommand, Setti
 #[command(after_help = "\
 Exit codes:
   0  done (also: nothing to do)
-  1  an error, settings and usage included, or a change that failed
+  1  an error, including invalid settings and usage, or a failed change
   2  with --detailed-exitcode: changes are planned
   3  with --detailed-exitcode: metrics are missing, stale or incomplete for the whole account
      (1 outranks 3, 3 outranks 2; an `apply` that succeeded fully is 0)
   129, 130, 143  stopped by SIGHUP, Ctrl-C or SIGTERM before everything was done: `apply` finishes
      the current steps, records and notifies first; a second signal ends it immediately. `dev` and
-     `cloud-simulator` run until then, and exit 0
+     `cloud-simulator` run until such a signal, and exit with 0
   A closed pipe (`| head -1`) does not change the exit code. A full disk is an error only for
   commands that do nothing but print.
 
@@ -47,7 +47,7 @@ First steps:
   temporal-capacity plan                 what would change now, and why; never changes anything
   temporal-capacity apply                plan, ask, change, verify")]
 pub(crate) struct Arguments {
-    /// Command to run.
+    /// The selected command.
     #[command(subcommand)]
     pub(crate) command: Command,
     /// Flags that every command takes.
@@ -55,12 +55,12 @@ pub(crate) struct Arguments {
     pub(crate) global: Global,
 }
 
-/// The commands.
+/// Commands of `temporal-capacity`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show what would change now and why; never changes anything and never posts to Slack.
     Plan(Plan),
-    /// Plan, ask, apply the plan, and verify every change.
+    /// Plan, ask for confirmation, apply the plan, and verify every change.
     Apply(Apply),
     /// Check keys, roles, clock, endpoints and metrics, and show how to fix each problem.
     Doctor(Doctor),

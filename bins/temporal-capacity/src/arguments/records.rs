@@ -162,7 +162,7 @@ pub(crate) enum BacktestSource {
 /// Arguments of `ledger`.
 #[derive(Debug, Args)]
 pub(crate) struct LedgerArguments {
-    /// Command to run.
+    /// The selected subcommand.
     #[command(subcommand)]
     pub(crate) command: LedgerCommand,
 }

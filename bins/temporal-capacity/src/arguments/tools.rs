@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 /// Subcommands of `settings`.
 #[derive(Debug, Args)]
 pub(crate) struct Settings {
-    /// Command to run.
+    /// The selected subcommand.
     #[command(subcommand)]
     pub(crate) command: SettingsCommand,
 }
@@ -24,7 +24,7 @@ pub(crate) enum SettingsCommand {
 /// Subcommands of `metrics`.
 #[derive(Debug, Args)]
 pub(crate) struct Metrics {
-    /// Command to run.
+    /// The selected subcommand.
     #[command(subcommand)]
     pub(crate) command: MetricsCommand,
 }
@@ -65,7 +65,7 @@ pub(crate) struct CloudSimulator {
     /// Add a namespace `replayed` whose load is recorded in a CSV file with the columns aps and peak10s, one row per minute.
     #[arg(long, value_name = "FILE")]
     pub(crate) replay: Option<PathBuf>,
-    /// Random seed: the same seed gives the same account and the same faults.
+    /// Random seed: the same seed produces the same account and the same faults.
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub(crate) seed: u64,
     /// Speed of the simulated cloud, as a multiple of real time.

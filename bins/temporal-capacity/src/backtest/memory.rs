@@ -1,4 +1,4 @@
-//! `backtest --from`: reads the load of every namespace from a ledger or a Prometheus, and calculates
+//! `backtest --from`: reads the load of every namespace from a ledger or from Prometheus, and calculates
 //! what each policy would have cost.
 //!
 //! The time range is read in parts, and each minute of a namespace takes four bytes of memory. If an account

@@ -85,7 +85,7 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
     Ok(Exit::Done)
 }
 
-/// Runs a backtest on the loads in a ledger or a Prometheus.
+/// Runs a backtest on the loads in a ledger or in Prometheus.
 fn from_memory(
     flags: &Backtest,
     source: BacktestSource,

@@ -6,12 +6,11 @@ use capacity_engine::break_even::Parameters;
 
 /// Parses `--policy-param` and `--delay-value`, which takes precedence.
 pub(crate) fn parse(assignments: &[String], delay_value: Option<&str>) -> anyhow::Result<Parameters> {
-    let mut parameters =
-        Parameters::parse(&assignments.join(",")).context("--policy-param cannot be used")?;
+    let mut parameters = Parameters::parse(&assignments.join(",")).context("invalid --policy-param")?;
     if let Some(value) = delay_value {
         parameters
             .set("delay_value", value)
-            .context("--delay-value cannot be used")?;
+            .context("invalid --delay-value")?;
     }
     Ok(parameters)
 }

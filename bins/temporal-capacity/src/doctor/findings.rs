@@ -11,7 +11,7 @@ pub(super) enum Verdict {
     Bad,
 }
 
-/// One check.
+/// A check with its result, which becomes one row of `doctor`.
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
     /// The component that was checked.

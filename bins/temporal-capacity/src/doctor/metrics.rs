@@ -96,7 +96,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
         Err(error) => report.bad(
             CHECK,
             chain(&error),
-            "its samples cannot be read, so no capacity is changed: fix the cause shown here",
+            "the samples cannot be read, so no capacity is changed: fix the error shown here",
         ),
         Ok(present) => {
             // Throttling families have no series while nothing is throttled.
@@ -129,7 +129,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
         Err(error) => report.bad(
             "samples",
             chain(&error),
-            "its samples cannot be read, so no capacity is changed: fix the cause shown here",
+            "the samples cannot be read, so no capacity is changed: fix the error shown here",
         ),
         Ok(None) => report.odd(
             "samples",

@@ -34,7 +34,7 @@ fn judge(found: &StoredSeries, report: &mut Checks) {
         let remedy = "samples count as 4 minutes older: set `honor_timestamps: true` in the scrape job";
         report.odd(
             CHECK,
-            "samples are stored with the time of the scrape, not with full minutes",
+            "samples have the time of the scrape instead of their full minute",
             remedy,
         );
     }

@@ -237,7 +237,7 @@ impl Document {
         }));
     }
 
-    /// Adds an assumption.
+    /// Adds an input that the explanation assumes because it is not known.
     pub(super) fn assumed(&mut self, what: &str) {
         self.assumed.push(what.to_owned());
     }

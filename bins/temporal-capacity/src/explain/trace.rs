@@ -58,7 +58,7 @@ impl Evaluated {
     }
 }
 
-/// Wraps break-even and keeps its last evaluation up to a given minute.
+/// Wraps break-even and keeps its last evaluation at or before a minute.
 struct Watched {
     policy: BreakEven,
     parameters: Parameters,
@@ -228,7 +228,9 @@ fn options(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> 
                 format!("costs {} more", in_dollars(price.of(more)))
             }
             (false, _) if option.trus == evaluated.current => "current".to_owned(),
-            (false, _) => "saves less than a change costs, or the history outweighs it".to_owned(),
+            (false, _) => {
+                "saves less than the change itself costs, or the history outweighs the saving".to_owned()
+            }
         };
         // The minimum per hour of each TRU after the first: 20% of 500 actions per second.
         let idle = price.of(360_000 * u64::from(option.trus.saturating_sub(1)));
@@ -308,7 +310,7 @@ fn inputs(evaluated: &Evaluated) -> Vec<Input> {
             show: plain,
         },
         Input {
-            name: "actions per minute that on-demand admits",
+            name: "actions per minute that on-demand allows",
             is_observed: true,
             value: whole(evaluated.envelope),
             most: MOST,

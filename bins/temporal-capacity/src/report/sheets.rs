@@ -12,7 +12,7 @@ use super::shown::Shown;
 /// Maximum number of rows that a table shows. JSON and CSV contain all.
 const SHOWN: usize = 40;
 
-/// One table.
+/// One table of a report, with a title and a note.
 pub(super) struct Sheet {
     pub(super) title: String,
     pub(super) header: Vec<&'static str>,
@@ -29,7 +29,7 @@ impl Sheet {
         let left = self.rows.len().saturating_sub(SHOWN);
         if left > 0 {
             self.rows.truncate(SHOWN);
-            self.note = Some(format!("and {left} more; -o csv or json has all"));
+            self.note = Some(format!("and {left} more; use -o csv or json to show all"));
         }
         self
     }
@@ -327,7 +327,7 @@ pub(super) fn verdict(bill: &Reconciliation) -> String {
     let compared: i64 = bill.namespaces.iter().map(|it| it.hours).sum();
     let mut text = if bill.is_equal {
         format!(
-            "The bill equals the ledger to the cent in {} compared: {}.",
+            "The bill matches the ledger to the cent in {} compared: {}.",
             counted(compared, "hour"),
             in_dollars(bill.billed_usd)
         )

@@ -14,7 +14,7 @@ fn a_plan_reads_its_hours_from_the_ledger_and_shows_how_much_is_known() {
     let dry_run = ["apply", "--set", "DRY_RUN_MODE=true"];
     let first = output(&with_ledger(&dry_run).code(0));
     assert!(first.contains("usage: ledger, 1 of 60 minutes known"), "{first}");
-    // At twenty times real time: another minute.
+    // Advance by another minute; the cloud runs at twenty times real time.
     world.cloud.advance(jiff::SignedDuration::from_mins(2));
     let plan: Value =
         serde_json::from_str(&output(&with_ledger(&["plan", "-o", "json"]).code(0))).expect("JSON");
@@ -97,7 +97,7 @@ fn doctor_checks_ledger_sampling_and_prometheus() {
     );
 }
 
-/// `doctor` also reports problems of the scrape job, and limits that this version does not know.
+/// `doctor` also reports problems of the scrape job, and kinds of throttling that this version does not support.
 #[test]
 fn doctor_reports_what_a_scrape_job_changes_and_unknown_throttling() {
     let world = World::new(SimulatorOptions {

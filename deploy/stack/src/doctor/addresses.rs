@@ -20,7 +20,7 @@ pub(super) async fn certificates(place: &Place, stack: &Stack, report: &mut Repo
         let address = member.grpc(&stack.network().loopback);
         let served = match served(place, &address, &leaf).await {
             Ok(served) => served,
-            // The check of the process reports it.
+            // The check of the process reports this problem.
             Err(HandshakeError::Unreachable(_)) => continue,
             Err(error) => {
                 let why = "clients and other roles cannot connect";

@@ -50,7 +50,7 @@ pub(super) async fn frontend(place: &Place, stack: &Stack, report: &mut Report) 
             "round trip",
             "stack.toml declares no namespace to run a probe in",
             "it is unknown whether workflows run",
-            "declare a [[namespace]] in stack.toml, then `temporal-stack apply`",
+            "declare a [[namespace]] in stack.toml, then run `temporal-stack apply`",
         );
         return;
     };

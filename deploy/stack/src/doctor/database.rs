@@ -135,7 +135,7 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
             format!("missing in {}", DATABASES[1]),
             why,
             format!(
-                "`create extension btree_gin` in {} (package postgresql-contrib)",
+                "run `create extension btree_gin` in {} (package postgresql-contrib)",
                 DATABASES[1]
             ),
         ),
@@ -182,7 +182,7 @@ fn judge_df(folder: &str, shown: &str, report: &mut Report) {
         report.warn(
             DISK,
             format!("its free space cannot be determined: {}", shown.trim()),
-            "when it is full, PostgreSQL refuses every write: no workflow starts or moves",
+            "when it is full, PostgreSQL refuses every write: no workflow starts or makes progress",
             format!("`df -P -k {folder}` shows what is wrong"),
         );
     }
@@ -206,14 +206,14 @@ fn judge_disk(folder: &str, size: u64, free: u64, report: &mut Report) {
         report.fail(
             DISK,
             found,
-            "PostgreSQL refuses every write, or stops: no workflow starts or moves",
+            "PostgreSQL refuses every write, or stops: no workflow starts or makes progress",
             remedy,
         );
     } else if percent < LITTLE_SPACE_PERCENT && free < MUCH_SPACE_KIB {
         report.warn(
             DISK,
             found,
-            "when it is full, PostgreSQL refuses every write: no workflow starts or moves",
+            "when it is full, PostgreSQL refuses every write: no workflow starts or makes progress",
             remedy,
         );
     } else {

@@ -14,8 +14,7 @@ use super::report::{Report, Verdict};
 /// Time within which every process should have noticed a membership change.
 const SETTLED: Duration = Duration::from_secs(15);
 
-/// Reports membership problems that last. A process that has just started or ended is known everywhere after
-/// a few seconds.
+/// Reports membership problems that persist. All processes see a change of the membership after a few seconds.
 pub(super) async fn membership(place: &Place, stack: &Stack, report: &mut Report) {
     let begun = Instant::now();
     loop {
@@ -116,7 +115,7 @@ fn judge_view(
     }
 }
 
-/// Returns the members of each role that a process logged last.
+/// Returns the members of each role, as a process last logged them.
 fn views(log: &str) -> BTreeMap<Role, Vec<String>> {
     let mut views = BTreeMap::new();
     for line in log

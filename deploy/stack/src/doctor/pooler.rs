@@ -129,7 +129,7 @@ fn judge_pooler(
         report.warn(
             POOLER,
             found,
-            "after an outage of the database all roles connect at once, and the last ones are refused",
+            "after an outage of the database, all roles connect at once, and the last connections are refused",
             format!(
                 "set max_client_conn to {opened} or more: {processes} processes open 2 x {max_conns} each"
             ),

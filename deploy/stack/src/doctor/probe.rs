@@ -55,14 +55,14 @@ pub(super) async fn round_trip(client: &Client, namespace: &str, report: &mut Re
         Ok(()) => report.good(
             "round trip: matching",
             format!(
-                "its task was dispatched and completed within {} ms",
+                "the probe's task was dispatched and completed within {} ms",
                 begun.elapsed().as_millis()
             ),
         ),
         Err(problem) => {
             report.fail(
                 "round trip: matching",
-                format!("its task was not dispatched: {problem}"),
+                format!("the probe's task was not dispatched: {problem}"),
                 "workers get no work; `temporal operator cluster health` does not detect this",
                 "`temporal-stack status` shows whether matching serves; `temporal-stack logs matching` shows why not",
             );
@@ -135,7 +135,7 @@ pub enum CallError {
     /// The probe has an unexpected status.
     #[error("the probe has the status {found} instead of {expected}")]
     Status {
-        /// Recorded status.
+        /// Status in the history of the probe.
         found: &'static str,
         /// Expected status.
         expected: &'static str,

@@ -14,14 +14,14 @@ pub enum Verdict {
     Failure,
 }
 
-/// One finding.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The component that was checked.
     pub check: String,
     /// Result of the check.
     pub verdict: Verdict,
-    /// Observed state.
+    /// What the check observed.
     pub found: String,
     /// Impact of a problem; empty if there is none.
     pub why: String,
@@ -29,7 +29,7 @@ pub struct Finding {
     pub remedy: String,
 }
 
-/// All findings.
+/// Collects the findings of all checks.
 #[derive(Debug, Default)]
 pub struct Report(pub(crate) Vec<Finding>);
 
@@ -75,7 +75,7 @@ impl Report {
         });
     }
 
-    /// Returns all findings.
+    /// Returns the findings in the order of the checks.
     pub fn findings(self) -> Vec<Finding> {
         self.0
     }

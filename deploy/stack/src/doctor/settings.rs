@@ -28,12 +28,12 @@ fn judge_replicas(replicas: &Replicas, report: &mut Report) {
             "replicas",
             format!("one process of {}", single.join(", ")),
             "a restart or an upgrade interrupts the service",
-            "`deploy/stack/up --replicas 2`",
+            "run `deploy/stack/up --replicas 2`",
         );
     }
 }
 
-/// Reports keys that the server does not know, and values that it cannot use. The server logs them and
+/// Reports keys that the server does not recognize, and values that it cannot use. The server only logs these and
 /// continues.
 pub(super) fn dynamic_config(place: &Place, stack: &Stack, report: &mut Report) {
     let written = std::fs::metadata(place.dynamic_config()).and_then(|file| file.modified());
@@ -97,7 +97,7 @@ fn last_reading(log: &str) -> Option<Reading> {
 struct Evidence {
     /// Number of running processes.
     running: usize,
-    /// Processes without a reading in their logs.
+    /// Processes whose logs do not show that they read the file.
     silent: Vec<String>,
     /// Processes that have not read the file since it was written.
     behind: Vec<String>,
@@ -144,7 +144,7 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
             CHECK,
             "no server process is running to read the file",
             UNKNOWN,
-            "`deploy/stack/up`, then run this again",
+            "run `deploy/stack/up`, then run the doctor again",
         );
     }
     if !evidence.silent.is_empty() {
@@ -173,7 +173,7 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
                 evidence.behind.join(", ")
             ),
             UNKNOWN,
-            "the roles read it every 10 s: run this again; if the problem persists, `temporal-stack restart ROLE`",
+            "the roles read it every 10 s: run this again; if the problem persists, run `temporal-stack restart ROLE`",
         );
     }
 }
@@ -212,7 +212,7 @@ fn judge_dynamic_config(declared: &[&str], evidence: &Evidence, report: &mut Rep
     if !ignored.is_empty() {
         report.warn(
             CHECK,
-            format!("the server does not know {}", ignored.join(", ")),
+            format!("the server does not recognize {}", ignored.join(", ")),
             "the server ignores them, so the intended settings keep their defaults",
             format!("correct or remove them {REMEDY}"),
         );
@@ -268,7 +268,10 @@ mod tests {
         assert_eq!(findings[0].verdict, Verdict::Failure);
         assert!(findings[0].found.contains("value many: value type is not int"));
         assert_eq!(findings[1].verdict, Verdict::Warning);
-        assert_eq!(findings[1].found, "the server does not know limit.maxIDLenght");
+        assert_eq!(
+            findings[1].found,
+            "the server does not recognize limit.maxIDLenght"
+        );
     }
 
     const CORRECTED: &str =

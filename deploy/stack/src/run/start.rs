@@ -93,7 +93,7 @@ pub(super) async fn until_serving(place: &Place, stack: &Stack, member: Member) 
     .await
 }
 
-/// Connects to the frontend, with retries, because it starts serving before it knows the other roles.
+/// Connects to the frontend, with retries, because it starts serving before it has discovered the other roles.
 ///
 /// # Errors
 ///

@@ -26,8 +26,8 @@ pub async fn down(place: &Place) -> anyhow::Result<()> {
         .collect();
     let roles = names.iter().filter(|name| is_role(name)).cloned().collect();
     stop_all(place, clients, Signal::Terminate).await?;
-    // Stop all roles at the same time. One after the other, each would try to hand its work to processes that
-    // are about to stop.
+    // Stop all roles at the same time. If they stopped one by one, each would try to hand its work to processes
+    // that are about to stop.
     stop_all(place, roles, Signal::Terminate).await?;
     for name in ["pgbouncer", "postgres"] {
         // PostgreSQL's fast shutdown, and PgBouncer's shutdown that does not wait for clients.

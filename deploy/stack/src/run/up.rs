@@ -16,7 +16,7 @@ use super::start::{configure, connected, start_roles, start_ui};
 /// How long a killed process can keep its addresses in use. Open connections hold them longest.
 const LET_GO: Duration = Duration::from_mins(1);
 
-/// Options of `up`.
+/// Options of the command `up`.
 #[derive(Debug, Clone, Default)]
 pub struct Up {
     /// Settings file; the built-in settings if `None`.
@@ -81,7 +81,7 @@ pub async fn up(place: &Place, options: &Up) -> anyhow::Result<()> {
         ));
     }
     tell(&format!(
-        "Temporal {} serves at {} (TLS), the web UI at http://{}; run directory {}",
+        "Temporal {} is serving at {} (TLS), and the web UI at http://{}; run directory {}",
         stack.settings.server.version,
         stack.network().frontend(),
         stack.network().ui(),

@@ -12,7 +12,7 @@ pub(super) const CREATES_BY_ITSELF: &str = "action.auto_create_index";
 pub struct Automatic {
     /// Value until the cluster restarts.
     pub transient: Option<String>,
-    /// Persistent value.
+    /// Value that survives a restart of the cluster.
     pub persistent: Option<String>,
     /// Value in the configuration file of the nodes, or the built-in default.
     pub default: Option<String>,

@@ -15,13 +15,13 @@ pub const ATTRIBUTE_TYPES: [(&str, usize); 7] = [
     ("Text", 3),
 ];
 
-/// A declared namespace.
+/// A namespace as declared in `stack.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Namespace {
-    /// Name.
+    /// Name of the namespace.
     pub name: String,
-    /// Description.
+    /// Description shown by the server.
     #[serde(default)]
     pub description: String,
     /// Retention of closed workflows in days.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::roles::{Member, Role};
 
-/// Addresses.
+/// Loopback addresses of the processes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {

@@ -1,4 +1,4 @@
-//! Starts a stack, breaks one component after the other, and checks that the doctor finds each problem.
+//! Starts a stack, breaks its components one by one, and checks that the doctor finds each problem.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -280,7 +280,7 @@ fn dynamic_configuration_ignored(running: &Running) {
     declare(good.replace(key, &format!("{key}\n\"limit.maxIDLenght\" = 255")));
     noted(
         running,
-        "dynamic configuration: the server does not know limit.maxIDLenght",
+        "dynamic configuration: the server does not recognize limit.maxIDLenght",
     );
     declare(good.replace(key, "\"limit.maxIDLength\" = \"many\""));
     found(
@@ -291,7 +291,7 @@ fn dynamic_configuration_ignored(running: &Running) {
     healthy(running);
 }
 
-/// The server lists the pollers of the last minutes, including those of a dead worker.
+/// The server lists the pollers of the last few minutes, including those of a dead worker.
 fn nobody_polls(running: &Running) {
     running.kill("capacity-worker");
     found(running, "process capacity-worker: died");

@@ -128,7 +128,7 @@ impl Running {
         [&["up", "--settings", settings], more].concat()
     }
 
-    /// Runs the doctor.
+    /// Runs `doctor stack` and returns its findings.
     pub(crate) fn doctor(&self) -> Diagnosis {
         let output = self.program("temporal-capacity", &["doctor", "stack", "-o", "json"]);
         let checks: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout)

@@ -31,7 +31,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// Maximum number of chains in a list.
 const MOST_LISTED: usize = 100;
 
-/// Commands for chains.
+/// Subcommands of `chains`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Chains {
     /// Print the latest chains

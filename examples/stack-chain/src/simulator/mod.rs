@@ -79,7 +79,7 @@ pub struct SimRun {
     pub starts: Instant,
     /// Time when it ends; `None` while it waits for a person.
     pub ends: Option<Instant>,
-    /// The final state.
+    /// State in which the run ends.
     pub last_state: &'static str,
 }
 
@@ -157,7 +157,7 @@ impl Simulator {
         self.world().faults.push((operation.to_owned(), fault));
     }
 
-    /// Changes a stack.
+    /// Applies a change to a stack, as an administrator would.
     pub fn change(&self, id: &str, change: impl FnOnce(&mut SimStack)) {
         if let Some(stack) = self.world().stacks.get_mut(id) {
             change(stack);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::provider::{ProviderError, Trouble};
 
-/// Invalid settings.
+/// Invalid settings of the connection to Spacelift.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The endpoint is not a URL.

@@ -41,7 +41,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(20)];
 /// Longest wait requested by the CI system that these attempts respect.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// Interval between heartbeats.
+/// Interval between heartbeats of an activity that waits for the CI system.
 const BEAT: Duration = Duration::from_secs(3);
 /// Wait before reading the list of runs, in which a run appears shortly after the request even if its
 /// response was lost.
@@ -108,7 +108,7 @@ impl ChainActivities {
         Ok(beating(&context, self.triggered(&request, is_first)).await??)
     }
 
-    /// Reads a run.
+    /// Reads the state of a run.
     #[activity(name = "read_run")]
     pub async fn read_run(
         self: Arc<Self>,

@@ -22,7 +22,7 @@ use super::options::{self, cause_of};
 use crate::graph::Plan;
 use crate::progress::{Outcome, Progress, StackResult, Step};
 
-/// The chain workflow.
+/// Runs all dependents of a stack.
 #[workflow]
 pub struct StackDependencyChain {
     id: String,

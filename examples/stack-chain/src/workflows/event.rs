@@ -19,7 +19,7 @@ use super::options;
 
 /// Interval between two offers to a chain that does not know its run yet.
 const HELD: Duration = Duration::from_secs(1);
-/// Maximum number of offers. A trigger succeeds or is given up within 10 minutes.
+/// Maximum number of offers. A trigger succeeds or fails for good within 10 minutes.
 const MOST_OFFERS: u32 = 900;
 
 /// The workflow for the end of a run, or for the claim of a chain.

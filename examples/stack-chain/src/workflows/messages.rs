@@ -61,7 +61,7 @@ impl Default for ChainSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunEvent {
-    /// The run.
+    /// The run that ended or was triggered.
     pub run: RunRef,
     /// Outcome of the run.
     pub outcome: Outcome,
@@ -173,7 +173,7 @@ impl ChainReport {
 pub struct ExecutionRequest {
     /// Workflow id of the chain.
     pub chain: String,
-    /// The stack.
+    /// The stack, as planned.
     pub stack: PlannedStack,
     /// Settings of the chain.
     pub settings: ChainSettings,
@@ -183,7 +183,7 @@ pub struct ExecutionRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExecutionStatus {
-    /// The stack.
+    /// Id of the stack.
     pub stack: String,
     /// What the execution is doing or waiting for.
     pub phase: String,
@@ -229,7 +229,7 @@ pub struct Decision {
 pub struct PrepareRequest {
     /// Workflow id of the chain.
     pub chain: String,
-    /// The stack.
+    /// The stack, as planned.
     pub stack: PlannedStack,
 }
 
@@ -249,7 +249,7 @@ pub struct Prepared {
 pub struct TriggerRequest {
     /// Workflow id of the execution.
     pub execution: String,
-    /// The stack.
+    /// Id of the stack.
     pub stack: String,
     /// Ids of the runs that existed before.
     pub seen: Vec<String>,
@@ -261,7 +261,7 @@ pub struct TriggerRequest {
 pub struct Reservation {
     /// Key of the reservation. Repeated requests with the same key reserve only once.
     pub key: String,
-    /// The stack.
+    /// Id of the stack.
     pub stack: String,
     /// Maximum number of runs of all stacks per hour.
     pub most_of_all: Option<u32>,

@@ -57,7 +57,7 @@ fn recorded() -> Vec<(String, History)> {
     histories
 }
 
-/// Needs no server.
+/// Replays the histories of released versions. Needs no server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn recorded_histories_replay() {
     let mut kinds = Vec::new();
