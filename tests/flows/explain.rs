@@ -68,7 +68,7 @@ async fn every_decision_of_the_demo_has_a_flip_that_works(#[case] rules: Rules) 
     for (inputs, judged) in inputs.iter().zip(&decided.decisions) {
         let name = &judged.decision.namespace;
         let explanation = explain(inputs);
-        // It is the engine's own decision, as shown in a plan.
+        // The explained decision is the engine's own, as shown in a plan.
         assert_eq!(
             outcome(&explanation.decision),
             outcome(&judged.decision),
