@@ -149,7 +149,7 @@ async fn a_canceled_controller_answers_its_callers_and_its_changes_continue() {
                 .expect("canceled");
         };
         let (answer, ()) = tokio::join!(asked, cancel);
-        // The caller learns either of the cancellation or of the evaluation that still finished.
+        // The caller gets either the cancellation or the report of the evaluation, which may still have finished.
         if let Err(error) = &answer {
             assert!(error.to_string().contains("canceled"), "{error}");
         }

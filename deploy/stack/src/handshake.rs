@@ -346,7 +346,7 @@ mod tests {
         );
     }
 
-    /// Returns a folder with its own certificates.
+    /// Returns a temporary run directory with new certificates.
     fn certified() -> (tempfile::TempDir, Place) {
         let folder = tempfile::tempdir().expect("a folder");
         let place = Place::find(Some(folder.path())).expect("a place");

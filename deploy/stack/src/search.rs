@@ -126,7 +126,7 @@ fn types(properties: &Value) -> BTreeMap<String, String> {
 ///
 /// # Errors
 ///
-/// If the cluster does not respond, is not supported by Temporal, or has an index with wrong types.
+/// If the cluster does not respond, is not supported by Temporal, or has an index with fields of the wrong types.
 pub fn apply(place: &Place, stack: &Stack) -> anyhow::Result<()> {
     let search = &stack.settings.search;
     let Some(url) = &search.url else {

@@ -184,7 +184,7 @@ async fn visibility_works_in_opensearch_and_is_checked() {
         "the template adds it to a new index: {index:?}"
     );
 
-    // An index with wrong types is rejected and left unchanged.
+    // An index whose fields have the wrong types is rejected and left unchanged.
     curl("DELETE", "temporal_visibility_v1", None).expect("deleted");
     curl("DELETE", "_template/temporal_visibility_v1_template", None).expect("deleted");
     curl(

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::schema::{self, Auth, Schema};
 use super::{Fault, SimStack, Simulator, World};
 
-/// Starts an account.
+/// Starts the HTTP server of a simulated account with these stacks.
 ///
 /// # Errors
 ///

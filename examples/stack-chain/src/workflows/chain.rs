@@ -117,7 +117,7 @@ impl StackDependencyChain {
     }
 }
 
-/// A chain that ended before it was planned.
+/// Why a chain ended before it was planned.
 #[derive(Debug, thiserror::Error)]
 enum NotPlanned {
     #[error("the input cannot be decoded: {0}")]

@@ -22,7 +22,7 @@ const HELD: Duration = Duration::from_secs(1);
 /// Maximum number of offers. A trigger succeeds or fails for good within 10 minutes.
 const MOST_OFFERS: u32 = 900;
 
-/// The workflow for the end of a run, or for the claim of a chain.
+/// Handles the end of a run. A chain starts this workflow earlier to claim a run that it triggered.
 #[workflow]
 pub struct RunFinished {
     event: RunEvent,
