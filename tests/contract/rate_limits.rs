@@ -11,12 +11,12 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::fixture;
 
-/// The requests that a server rejects.
+/// Which requests a server rejects.
 #[derive(Debug, Clone, Copy)]
 enum Limit {
-    /// All but one per second, with a wait of one second.
+    /// All but one per second, with `Retry-After: 1`.
     OnePerSecond,
-    /// The second one, with a wait that is long enough for the others to be sent meanwhile on a slow machine.
+    /// The second one, with a `Retry-After` in which even a slow machine sends the others.
     Second,
 }
 
