@@ -287,7 +287,7 @@ async fn a_shadow_policy_is_recorded_and_changes_nothing() {
         rows.len(),
         "one for each decision of the acting policy"
     );
-    // Its state is stored separately.
+    // The state of a policy in shadow mode is stored under a different name.
     assert_eq!(life.states("break-even").await, []);
     let in_shadow = life.states("shadow:break-even").await;
     assert!(

@@ -204,7 +204,7 @@ async fn a_failing_ledger_stops_scaling_down_but_never_scaling_up() {
     std::fs::write(world.folder.path().join("garbage.db"), [b'x'; 9_000]).expect("written");
     let silent = Location::parse("postgres://nobody:secret-word@127.0.0.1:1/none").expect("a location");
     for location in [nowhere, garbage, silent] {
-        // An estimate would be sufficient here.
+        // The second set of rules accepts estimates, so only the ledger is missing.
         for (rules, held) in [
             (strict(), "orders: Hold estimate_only"),
             (harness::on_estimates(), "orders: Hold ledger_unavailable"),

@@ -61,7 +61,7 @@ fn page(names: &[&str], next: &str) -> ResponseTemplate {
     ))
 }
 
-/// Minute of the endpoint's metrics.
+/// Returns a response with one minute of metrics.
 fn metrics(names: &[&str], throttled: &[&str]) -> ResponseTemplate {
     let minute = (Timestamp::now().as_second() - 180).div_euclid(60) * 60;
     let lines = names.iter().map(|name| {

@@ -40,8 +40,7 @@ fn scrapes(world: &World) -> u64 {
         .unwrap_or_default()
 }
 
-/// Summarizes the outcomes of the changes so far in a line, for the message when the test fails after
-/// minutes.
+/// Summarizes the changes so far in one line, for the failure message of a test that takes minutes.
 async fn state_of(world: &World, released: usize) -> String {
     let told = Controller::new(&world.client, &world.installation)
         .status(PATIENT)

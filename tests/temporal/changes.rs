@@ -109,7 +109,7 @@ async fn a_release_too_late_in_the_hour_is_not_posted_and_a_scale_up_is() {
     namespaces.push(NamespaceSetup::new("hot", Load::Steady(560.0)));
     let setup = Setup {
         account: Account::new("a1b2c", namespaces),
-        // Every minute is too late.
+        // No minute of the hour allows a release.
         no_release_from_minute: 0,
         ..releases(0)
     };

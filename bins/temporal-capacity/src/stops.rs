@@ -20,7 +20,7 @@ pub(crate) struct Stops {
 pub(crate) enum Stopped {
     /// A signal from the user or from the service manager.
     By(Signal),
-    /// `--command-timeout`.
+    /// The time limit of `--command-timeout`.
     AfterLimit(Duration),
 }
 

@@ -61,7 +61,7 @@ pub enum NotServing {
     /// It was not started, or it was stopped.
     #[error("stopped")]
     Stopped,
-    /// It exited on its own.
+    /// It exited without being stopped.
     #[error("died")]
     Died,
     /// The connection failed.

@@ -30,7 +30,7 @@ pub(crate) struct Leaf {
     pub(crate) file: &'static str,
     /// Certificate that the client presents.
     pub(crate) identity: &'static str,
-    /// Authority that signed both.
+    /// Authority that signed both certificates.
     pub(crate) authority: &'static str,
     /// Name in the role's certificate.
     pub(crate) name: &'static str,

@@ -5,7 +5,7 @@ use crate::place::{DATABASES, Place, Stack};
 use crate::query_error::QueryError;
 use crate::roles::Member;
 
-/// Members with an older heartbeat are gone.
+/// A member whose last heartbeat is older than this has left the cluster.
 pub(crate) const HEARTBEAT: &str = "30 seconds";
 
 /// Returns the processes without a current heartbeat, which the other processes do not see.

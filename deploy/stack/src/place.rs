@@ -225,7 +225,7 @@ pub struct Programs {
 }
 
 impl Stack {
-    /// Returns the addresses of its processes.
+    /// Returns the addresses of the stack's processes.
     pub fn network(&self) -> &Network {
         &self.settings.network
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub enum Server {
     /// PostgreSQL itself.
     Postgres,
-    /// The pooler in front of it.
+    /// The pooler in front of PostgreSQL.
     PgBouncer,
 }
 

@@ -91,7 +91,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// Port of the metrics of every role.
+/// Port on which every process serves its metrics.
 pub const METRICS_PORT: u16 = 8000;
 
 /// One process of a role.
@@ -113,18 +113,18 @@ impl Member {
         })
     }
 
-    /// Returns its IP address.
+    /// Returns the IP address of the process.
     pub fn ip(self, loopback: &str) -> String {
         // With an address for each process, all of them can keep the server's default ports.
         format!("{loopback}.{}.{}", self.role.subnet(), self.number)
     }
 
-    /// Returns its gRPC address.
+    /// Returns the address of the process's gRPC service.
     pub fn grpc(self, loopback: &str) -> String {
         format!("{}:{}", self.ip(loopback), self.role.grpc_port())
     }
 
-    /// Returns the address of its metrics.
+    /// Returns the address that serves the metrics of the process.
     pub fn metrics(self, loopback: &str) -> String {
         format!("{}:{METRICS_PORT}", self.ip(loopback))
     }

@@ -116,9 +116,9 @@ impl Default for Tls {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Autopilot {
-    /// Whether `up` starts it.
+    /// Whether `up` starts the worker.
     pub enabled: bool,
-    /// Namespace that it runs in.
+    /// Namespace of the autopilot's workflows.
     pub namespace: String,
 }
 

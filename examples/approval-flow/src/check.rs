@@ -9,13 +9,13 @@ use crate::node::{Kind, Node, Reader, form_of, join};
 use crate::reference::{Condition, Part, Reference, parts};
 use crate::steps::{CATALOG, activity};
 
-/// Reports every mistake between steps.
+/// Reports every mistake in the dependencies and inputs of the steps.
 pub(crate) fn check(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
     check_graph(reader, steps, lines);
     check_inputs(reader, steps, lines);
 }
 
-/// Reports unknown needs, cycles, and unreachable steps.
+/// Reports unknown dependencies, cycles, and unreachable steps.
 fn check_graph(reader: &mut Reader, steps: &[Step], lines: &[Lines]) {
     let by_id: BTreeMap<&str, usize> = steps
         .iter()

@@ -26,7 +26,7 @@ pub use trail::{Entry, trail};
 
 use temporal_worker_kit::Registry;
 
-/// The task queue.
+/// Task queue of all workflows and activities of this example.
 pub const TASK_QUEUE: &str = "approval-flow";
 
 /// Prefix of all workflow ids.

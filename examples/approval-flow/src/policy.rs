@@ -14,7 +14,7 @@ const DEFAULT: &str = "rules:\n  - name: no-forbidden\n    deny: true\n    start
 /// Maximum size of the rules file, in bytes.
 const MAX_BYTES: u64 = 1_000_000;
 
-/// Decision of the policy.
+/// Whether the policy allows a request, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PolicyDecision {

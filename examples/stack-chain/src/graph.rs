@@ -75,7 +75,7 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-/// An error of a plan.
+/// Why a chain cannot be planned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The origin is unknown.

@@ -66,7 +66,7 @@ pub const GRAMMAR: [Rule; 12] = [
     Rule {
         label: "chain-retry:ATTEMPTS[,WAIT]",
         example: "chain-retry:3,30s",
-        meaning: "trigger a failed run again, up to ATTEMPTS (1 to 10) in all, WAIT apart (default 1m)",
+        meaning: "retry a failed run after WAIT (default 1m), up to ATTEMPTS runs in total (1 to 10)",
     },
     Rule {
         label: "chain-timeout:TIME",
@@ -136,7 +136,7 @@ impl Default for Retry {
 pub struct StackRules {
     /// Ids of the stacks it depends on.
     pub depends_on: BTreeSet<String>,
-    /// Condition for it to run.
+    /// Required outcomes of its dependencies.
     pub condition: Condition,
     /// Stacks with a higher number start first.
     pub priority: i32,

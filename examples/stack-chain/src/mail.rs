@@ -11,7 +11,7 @@ use crate::mistakes::Mistakes;
 /// Timeout of one exchange with the server.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An error of an email.
+/// Why an email was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
     /// The message is invalid.

@@ -39,7 +39,7 @@ pub struct Reporter {
     pub audit_log: Option<PathBuf>,
 }
 
-/// An error of a report.
+/// Why a summary was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// Slack did not accept the message.

@@ -93,7 +93,7 @@ async fn webhook(State(server): State<Server>, headers: HeaderMap, body: Bytes) 
     }
 }
 
-/// An event that was not stored.
+/// Why an event was not stored.
 #[derive(Debug, thiserror::Error)]
 enum StoreError {
     #[error("Temporal did not accept the event within {} s", STORE.as_secs())]

@@ -3,13 +3,13 @@
 use capacity_backtest::{Cadence, Settings, Trace};
 use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};
 
-/// One load with its name.
+/// A load and its name.
 pub(crate) struct Load {
     pub(crate) name: String,
     pub(crate) trace: Trace,
 }
 
-/// Parameters that all runs share.
+/// The loads to replay and the parameters that apply to all of them.
 pub(super) struct Run {
     pub(super) loads: Vec<Load>,
     pub(super) parameters: Parameters,

@@ -1,4 +1,4 @@
-//! Runs jobs in parallel.
+//! Distributes independent jobs to the CPUs.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};

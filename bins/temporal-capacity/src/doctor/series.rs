@@ -31,7 +31,8 @@ fn judge(found: &StoredSeries, report: &mut Checks) {
         );
     }
     if found.has_scrape_times {
-        let remedy = "samples count as 4 minutes older: set `honor_timestamps: true` in the scrape job";
+        let remedy =
+            "each sample is treated as 4 minutes older: set `honor_timestamps: true` in the scrape job";
         report.odd(
             CHECK,
             "samples have the time of the scrape instead of their full minute",

@@ -241,7 +241,7 @@ fn a_saved_plan_whose_changes_someone_else_made_finds_them_done() {
     let world = World::new(options());
     world.run(&["plan", "--save", "plan.json"]).success();
     world.run(&["apply", "--yes"]).success();
-    // Those were operations of another plan, and the metrics of this one are old.
+    // Another plan made the changes, and the metrics of the saved plan are old.
     world.cloud.advance(SignedDuration::from_mins(8));
     let again = world.json(&["apply", "plan.json", "--yes", "-o", "json"], 0);
     let changes = again["changes"].as_array().expect("changes");

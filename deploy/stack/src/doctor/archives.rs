@@ -54,7 +54,7 @@ enum Kind {
 const KINDS: [Kind; 2] = [Kind::History, Kind::Visibility];
 
 impl Kind {
-    /// Returns the prefix of its metrics.
+    /// Returns the common prefix of the server's metrics about these archives.
     fn prefix(self) -> &'static str {
         match self {
             Self::History => "history_archiver_archive",

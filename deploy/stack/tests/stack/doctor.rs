@@ -126,7 +126,7 @@ async fn each_role_dead(running: &Running) {
     }
 }
 
-/// It is running but has no heartbeat.
+/// A suspended process exists but sends no heartbeats.
 fn a_member_that_hangs(running: &Running) {
     let State::Running(pid) = process::state(&running.place, "worker-1") else {
         panic!("it does not run")

@@ -145,7 +145,7 @@ async fn up_fails_immediately_on_permanent_problems() {
     assert!(is_there.expect("described"), "nothing was destroyed");
 }
 
-/// As the message instructs.
+/// Sets the password in the way that the message describes.
 fn set_password(running: &Running, password: &str) {
     let data = running.place.database().join("postgres");
     let owner = std::fs::metadata(&data).expect("there");

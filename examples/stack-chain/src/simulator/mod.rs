@@ -27,9 +27,9 @@ pub const ACCOUNT: &str = "simulated";
 /// A stack of the simulated account.
 #[derive(Debug, Clone)]
 pub struct SimStack {
-    /// Id.
+    /// Id of the stack.
     pub id: String,
-    /// Labels.
+    /// Labels, which contain the rules for chains.
     pub labels: Vec<String>,
     /// Ids of its native dependencies.
     pub native_parents: Vec<String>,
@@ -67,7 +67,7 @@ impl SimStack {
 /// A run of the simulated account.
 #[derive(Debug, Clone)]
 pub struct SimRun {
-    /// Id.
+    /// Id of the run.
     pub id: String,
     /// Id of the stack.
     pub stack: String,

@@ -34,7 +34,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Number of bytes of an unreadable response in an error message.
 const SHOWN_BYTES: usize = 160;
 
-/// Connection to an account.
+/// Settings of the connection to an account.
 #[derive(Debug, Clone)]
 pub struct Config {
     endpoint: Url,

@@ -1,6 +1,6 @@
-//! The operations of the API, including the login.
+//! The GraphQL queries and mutations of the client, including the login.
 
-/// An operation of the API.
+/// A GraphQL query or mutation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Operation {
     pub(super) name: &'static str,

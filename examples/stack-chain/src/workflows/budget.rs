@@ -16,7 +16,7 @@ use temporalio_sdk::{
 
 use super::messages::Reservation;
 
-/// Workflow id of the limit.
+/// Workflow id of the [`RunBudget`].
 pub const BUDGET_ID: &str = "stack-chain-budget";
 const HOUR_MS: u64 = 3_600_000;
 /// Number of updates after which the workflow continues as new. The server accepts 2,000 updates per run.

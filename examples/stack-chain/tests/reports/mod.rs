@@ -144,7 +144,7 @@ async fn a_chain_is_reported_once_to_slack_by_mail_and_in_the_audit_log() {
 async fn an_unwritable_audit_log_is_noted_and_fails_no_chain() {
     let folder = tempfile::tempdir().expect("a folder");
     let reporter = Reporter {
-        // A folder is not a file.
+        // A folder cannot be opened for writing.
         audit_log: Some(folder.path().to_owned()),
         ..Reporter::default()
     };
