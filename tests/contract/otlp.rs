@@ -1,5 +1,5 @@
-//! Tests of sending traces: requests, decoded with OpenTelemetry's own types and by its own collector, and collectors that
-//! fail.
+//! Tests of the trace exporter: against failing collectors, and of its requests, which OpenTelemetry's own types and
+//! collector decode.
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -114,7 +114,7 @@ enum CallError {
     Form(&'static str, &'static str),
     #[error("unknown activity `{0}`")]
     Unknown(String),
-    #[error("failed at attempt {0}, as requested")]
+    #[error("failed on attempt {0}, as requested")]
     Flaky(u32),
 }
 

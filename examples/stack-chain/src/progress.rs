@@ -271,12 +271,12 @@ impl Progress {
             Condition::OnSuccess => {
                 let (parent, outcome) = outcomes.find(|(_, outcome)| *outcome != Outcome::Succeeded)?;
                 Some(format!(
-                    "`{parent}` {}, and this stack runs on success",
+                    "`{parent}` {}, and this stack runs only on success",
                     in_words(outcome)
                 ))
             }
             Condition::OnFailure => (!outcomes.any(|(_, outcome)| outcome.is_failure()))
-                .then(|| "no dependency failed, and this stack runs on failure".to_owned()),
+                .then(|| "no dependency failed, and this stack runs only on failure".to_owned()),
         }
     }
 
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(skipped.outcome, Outcome::Skipped);
         assert_eq!(
             skipped.why.as_deref(),
-            Some("`a` failed, and this stack runs on success")
+            Some("`a` failed, and this stack runs only on success")
         );
     }
 

@@ -16,7 +16,7 @@ use crate::terminal::Terminal;
 /// Delay values in thousandths. The delay value of the run is added to them.
 const DELAY_MILLI: [i64; 5] = [100, 300, 1_000, 3_000, 10_000];
 
-/// Dollars per million actions. The price of the run is added to them.
+/// Prices that a sweep covers in addition to the price of the run, in dollars per million actions.
 const PRICES: [i64; 3] = [25, 35, 50];
 
 /// Policies that a sweep compares.

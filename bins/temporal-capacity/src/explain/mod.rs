@@ -45,7 +45,7 @@ pub(crate) async fn run(flags: &Explain, global: &Global, terminal: Terminal) ->
     Ok(Exit::Done)
 }
 
-/// Explains what would be decided now.
+/// Explains the decision that an evaluation would make now.
 async fn live(name: &str, global: &Global, terminal: Terminal) -> anyhow::Result<Document> {
     let needs = Needs {
         cloud_keys: true,

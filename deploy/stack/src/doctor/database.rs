@@ -128,7 +128,7 @@ pub(super) fn schemas(place: &Place, stack: &Stack, report: &mut Report) {
         DATABASES[1],
         "select 1 from pg_extension where extname = 'btree_gin'",
     );
-    let why = "the next upgrade of the visibility schema fails halfway, when it creates an index that needs this extension";
+    let why = "the next upgrade of the visibility schema will fail halfway, when it creates an index that needs this extension";
     match extension {
         Ok(rows) if rows.is_empty() => report.fail(
             "extension btree_gin",
