@@ -24,7 +24,7 @@ pub(super) async fn endpoint(autopilot: &Autopilot, scraper: &Scraper, report: &
                     format!("all {} required families are available", metric_families().len()),
                 );
             } else {
-                let remedy = "no capacity is released while usage is missing, and nothing is changed without limits: contact Temporal Support";
+                let remedy = "without usage, no capacity is released; without limits, nothing is changed: contact Temporal Support";
                 report.bad(
                     "metric families",
                     format!("not available: {}", missing.join(", ")),
@@ -112,7 +112,7 @@ pub(super) async fn prometheus(autopilot: &Autopilot, client: &PrometheusClient,
                     "all required families have samples in the last hour",
                 );
             } else {
-                let remedy = "no capacity is released while usage is missing, and nothing is changed without limits: scrape /v1/metrics without filters";
+                let remedy = "without usage, no capacity is released; without limits, nothing is changed: scrape /v1/metrics without filters";
                 report.bad(
                     "metric families",
                     format!("no samples of {}", absent.join(", ")),
