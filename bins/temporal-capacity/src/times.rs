@@ -93,7 +93,7 @@ mod tests {
             assert!(days(text).is_err(), "{text}");
         }
         let problem = duration("90").expect_err("no unit").to_string();
-        assert_eq!(problem, "write a duration with its unit, such as 30s, 5m or 14d");
+        assert_eq!(problem, "use a duration with a unit, such as 30s, 5m or 14d");
         assert!(seconds("0s").is_err());
     }
 

@@ -192,7 +192,7 @@ fn every_mistake_is_told_at_once() {
       TEMPORAL_CLOUD_OPS_API_KEY_FILE (environment): the file FOLDER/missing.key cannot be read: No such file or directory (os error 2)
       TEMPORAL_CLOUD_OPS_API_KEY (environment): both TEMPORAL_CLOUD_OPS_API_KEY and TEMPORAL_CLOUD_OPS_API_KEY_FILE are set: remove one
       DEFAULT_TRU_COUNT = `five` (.env, line 2): write a whole number from 1 to 1000
-      METRICS_MAX_AGE = `6` (FOLDER/capacity.toml, line 1): write a duration with its unit, such as 30s, 5m or 14d
+      METRICS_MAX_AGE = `6` (FOLDER/capacity.toml, line 1): use a duration with a unit, such as 30s, 5m or 14d
       NAMESPACE_ALLOWLIST = `or[ders` (environment): the pattern `or[ders` does not parse: unclosed character class; missing ']'; globs support *, ?, [ab] and {a,b}
       DRY_RUN_MODE = `maybe` (environment): this is neither true nor false; write true or false
       CLOUD_OPS_API_BASE_URL (environment): the URL contains a user or password; put the key into its own setting

@@ -31,7 +31,7 @@ pub(crate) fn trus(text: &str) -> Result<Trus, Wrong> {
 }
 
 pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration, Wrong> {
-    let duration = unsigned(text).ok_or_else(|| format!("write {}", InvalidDuration::EXPECTED))?;
+    let duration = unsigned(text).ok_or_else(|| format!("use {}", InvalidDuration::EXPECTED))?;
     if (duration.is_zero() && !zero_is_fine) || duration > SignedDuration::from_hours(24 * 30) {
         let shortest = if zero_is_fine {
             "0s or more"
@@ -39,7 +39,7 @@ pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration,
             "more than 0s"
         };
         return Err(format!(
-            "it must be {shortest} and at most 30 days; write {}",
+            "it must be {shortest} and at most 30 days; use {}",
             InvalidDuration::EXPECTED
         )
         .into());

@@ -6,14 +6,14 @@ use jiff::{Span, SpanRelativeTo};
 
 /// A text that is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}`: write {expected}", expected = Self::EXPECTED)]
+#[error("`{text}`: use {expected}", expected = Self::EXPECTED)]
 pub struct InvalidDuration {
     text: String,
 }
 
 impl InvalidDuration {
-    /// What is accepted, for messages that show the value themselves: `write ...`, `must be ...`.
-    pub const EXPECTED: &'static str = "a duration with its unit, such as 30s, 5m or 14d";
+    /// What is accepted, for messages that show the value themselves: `use ...`, `must be ...`.
+    pub const EXPECTED: &'static str = "a duration with a unit, such as 30s, 5m or 14d";
 }
 
 /// Parses a duration such as `250ms`, `30s`, `5m`, `1h 30m` or `14d`. A day has 24 hours.
@@ -79,7 +79,7 @@ mod tests {
     #[case::too_long("99999999999h")]
     fn anything_else_is_refused_with_its_text_and_an_example(#[case] text: &str) {
         let problem = parse_duration(text).expect_err("not a duration").to_string();
-        let expected = format!("`{text}`: write a duration with its unit, such as 30s, 5m or 14d");
+        let expected = format!("`{text}`: use a duration with a unit, such as 30s, 5m or 14d");
         assert_eq!(problem, expected);
     }
 }

@@ -272,7 +272,7 @@ steps:
             "d.yaml:11: steps[2].input.c: unknown key",
             "d.yaml:12: steps[3].id: `a` is used by two steps",
             "d.yaml:14: steps[3].input.seconds: `c` may not have run; add it to `needs`",
-            "d.yaml:15: steps[3].timeout: `soon`: write a duration with its unit",
+            "d.yaml:15: steps[3].timeout: `soon`: use a duration with a unit",
             "d.yaml:16: steps[3].retry.attempts: must be a whole number from 1 to 100",
             "d.yaml:17: steps[4].nme: unknown key",
             "d.yaml:17: steps[4]: needs an `id`",
