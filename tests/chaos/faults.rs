@@ -47,7 +47,7 @@ impl Fate {
         !*self.over.borrow()
     }
 
-    /// Like `wait`, but shorter in a short run.
+    /// Like `wait`, with times in proportion to the length of the run.
     async fn live(&mut self, least: f64, most: f64) -> bool {
         let pace = self.pace;
         self.wait(least * pace, most * pace).await

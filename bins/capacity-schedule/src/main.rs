@@ -390,7 +390,7 @@ fn numbers(text: &str, highest: u8) -> anyhow::Result<Vec<u8>> {
     Ok(numbers)
 }
 
-/// How long a pause lasts: at least a second.
+/// Parses how long a pause lasts, which must be at least a second.
 fn pause_span(text: &str) -> anyhow::Result<Duration> {
     let span = parse_duration(text)?;
     anyhow::ensure!(

@@ -16,7 +16,7 @@ pub(crate) fn condition(evaluations: &EvaluationHealth) -> Result<(), NotReady> 
     not_failing_too_long(evaluations.failing_for())
 }
 
-/// A worker that made no attempt because others were chosen is not failing.
+/// Returns an error if evaluations have failed for too long.
 fn not_failing_too_long(failing_for: Option<Duration>) -> Result<(), NotReady> {
     match failing_for {
         Some(since) if since > FAILING_TOO_LONG => Err(NotReady::new(format!(

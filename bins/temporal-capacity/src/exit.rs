@@ -47,7 +47,8 @@ impl Exit {
         }
     }
 
-    /// Unavailable metrics take precedence over changes. Without `--detailed-exitcode`, both exit with 0.
+    /// Returns the exit code for a plan without errors. Unavailable metrics take precedence over changes; without
+    /// `--detailed-exitcode`, the exit code is 0 for both.
     fn without_error(detailed: bool, metrics_unavailable: bool, changes: usize) -> Self {
         match (detailed, metrics_unavailable, changes) {
             (true, true, _) => Self::MetricsUnavailable,

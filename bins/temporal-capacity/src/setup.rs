@@ -133,7 +133,7 @@ pub(crate) async fn evaluate(
     evaluate_on(autopilot, EvaluationRequest::of(scope.clone()), terminal).await
 }
 
-/// Like [`evaluate`], with restrictions.
+/// Like [`evaluate`], with all options of a request.
 pub(crate) async fn evaluate_on(
     autopilot: &Autopilot,
     request: EvaluationRequest,

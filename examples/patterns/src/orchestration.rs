@@ -101,7 +101,7 @@ impl Orchestration {
         Self { input }
     }
 
-    /// Validates, runs `Add` and `Multiply` in parallel, then `Sum`.
+    /// Validates the input, runs `Add` and `Multiply` in parallel, and then runs `Sum`.
     #[run(name = "Orchestration")]
     pub async fn run(context: &mut WorkflowContext<Self>) -> WorkflowResult<Combined> {
         let pair = context.state(|state| validate(&state.input))?;

@@ -14,7 +14,7 @@ fn a_plan_reads_its_hours_from_the_ledger_and_shows_how_much_is_known() {
     let dry_run = ["apply", "--set", "DRY_RUN_MODE=true"];
     let first = output(&with_ledger(&dry_run).code(0));
     assert!(first.contains("usage: ledger, 1 of 60 minutes known"), "{first}");
-    // Advance by another minute; the cloud runs at twenty times real time.
+    // Advance past the next full minute.
     world.cloud.advance(jiff::SignedDuration::from_mins(2));
     let plan: Value =
         serde_json::from_str(&output(&with_ledger(&["plan", "-o", "json"]).code(0))).expect("JSON");
