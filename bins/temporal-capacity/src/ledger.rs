@@ -182,7 +182,7 @@ pub(crate) async fn run(
             let ledger = Ledger::open(&location).await?;
             let new = ledger.import((*table).into(), format, input).await;
             let new = new.with_context(|| format!("nothing from {} was imported", file.display()))?;
-            tell(&format!("imported {new} new rows"));
+            tell(&format!("imported {}", counted(new, "new row")));
         }
     }
     Ok(Exit::Done)

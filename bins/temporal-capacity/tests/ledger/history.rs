@@ -51,16 +51,16 @@ fn an_import_of_an_export_restores_the_history() {
     };
     with("first.db", &["apply", "--yes"]);
     for (table, format, new) in [
-        ("evaluations", "csv", "1 new"),
-        ("decisions", "jsonl", "12 new"),
-        ("changes", "csv", "4 new"),
+        ("evaluations", "csv", "imported 1 new row"),
+        ("decisions", "jsonl", "imported 12 new rows"),
+        ("changes", "csv", "imported 4 new rows"),
     ] {
         let file = output(&with("first.db", &["ledger", "export", table, "-o", format]));
         std::fs::write(world.folder.path().join(table), file).expect("written");
         let import = ["ledger", "import", "--table", table, table];
         assert!(errors(&with("second.db", &import)).contains(new), "{table}");
         assert!(
-            errors(&with("second.db", &import)).starts_with("0 new"),
+            errors(&with("second.db", &import)).starts_with("imported 0 new rows"),
             "{table} again"
         );
     }

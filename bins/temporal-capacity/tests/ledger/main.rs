@@ -38,7 +38,7 @@ pub(crate) fn dry_run() -> Book {
     for (table, line) in [("evaluations", evaluation), ("decisions", decision)] {
         let import = ["ledger", "import", "--table", table, "-"];
         let told = errors(&book.run(&import, &format!("{line}\n")).code(0));
-        assert_eq!(told, "1 new\n");
+        assert_eq!(told, "imported 1 new row\n");
     }
     book
 }
