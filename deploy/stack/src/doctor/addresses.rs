@@ -118,7 +118,7 @@ fn judge(check: &str, name: &str, ends: Option<Timestamp>, file: &File, now: Tim
             Verdict::Warning,
             format!("{found}, but the file contains a different one"),
             "the role rereads its files once a minute: it has not done so yet, or cannot read them",
-            "run this again in a minute; if the problem persists, restart the role",
+            "run the doctor again in a minute; if the problem persists, restart the role",
         )
     } else if left < NOTICE {
         finding(Verdict::Warning, found, "connections fail once it expires", RENEW)

@@ -148,7 +148,7 @@ fn judge_bucket(kind: Kind, uri: &str, metrics: Option<&str>, report: &mut Repor
             ARCHIVAL,
             format!("{uri}: nothing was archived since history started"),
             "it is unknown whether the server can write to it",
-            "run this again five minutes after a workflow has closed",
+            "run the doctor again five minutes after a workflow has closed",
         );
     }
 }

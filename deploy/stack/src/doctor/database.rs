@@ -20,7 +20,7 @@ pub(super) fn postgres(place: &Place, stack: &Stack, report: &mut Report) -> boo
     let row = match direct(place, stack, "postgres", sql) {
         Ok(rows) => rows.into_iter().next().unwrap_or_default(),
         Err(error) => {
-            let why = "everything is stored there: every call fails";
+            let why = "every call fails, because PostgreSQL stores everything";
             report.fail(
                 CHECK,
                 format!("{}: {}", stack.network().postgres(), error.failure()),

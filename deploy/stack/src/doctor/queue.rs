@@ -109,7 +109,7 @@ fn judge_queue(pollers: usize, backlog: Option<&Backlog>, report: &mut Report) {
             QUEUE_CHECK,
             found,
             "it is unknown whether tasks wait too long",
-            "`temporal-stack status` shows whether matching serves; run this again",
+            "`temporal-stack status` shows whether matching serves; then run the doctor again",
         );
     }
 }

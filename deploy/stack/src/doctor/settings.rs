@@ -173,7 +173,7 @@ fn judge_evidence(evidence: &Evidence, level: &str, logs: &str, report: &mut Rep
                 evidence.behind.join(", ")
             ),
             UNKNOWN,
-            "the roles read it every 10 s: run this again; if the problem persists, run `temporal-stack restart ROLE`",
+            "the roles read it every 10 s: run the doctor again; if the problem persists, run `temporal-stack restart ROLE`",
         );
     }
 }

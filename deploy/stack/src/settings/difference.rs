@@ -1,11 +1,11 @@
-//! Renders the differences between two settings.
+//! Renders the differences between two versions of the settings.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::Settings;
 
-/// Renders the differences between two settings, one line per key.
+/// Renders the differences between two versions of the settings, one line per key.
 pub fn differences(old: &Settings, new: &Settings) -> String {
     let flat = |settings: &Settings| {
         let mut lines = BTreeMap::new();
