@@ -246,7 +246,7 @@ async fn open_ledger(autopilot: Arc<Autopilot>) {
     match ledger.call(async |ledger| Ok(ledger.location().to_owned())).await {
         Ok(ledger) => tracing::info!(ledger, "recording usage, decisions and changes"),
         Err(error) => {
-            tracing::error!(%error, "cannot open the ledger; no capacity is released until it is available")
+            tracing::error!(%error, "cannot open the ledger; no capacity is released until it is available");
         }
     }
 }
