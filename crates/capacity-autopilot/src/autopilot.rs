@@ -17,7 +17,7 @@ use crate::seen::{SizesSeen, StandbySeen};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AutopilotSettings {
-    /// The rules of decisions.
+    /// The rules for decisions.
     pub rules: Rules,
     /// The namespace that this autopilot runs in, if known.
     pub home: Option<NamespaceId>,
@@ -51,8 +51,8 @@ pub struct Autopilot {
     clock: Clock,
     /// Namespaces whose last change was refused as not permitted, with the time and message of the refusal.
     refusals: Mutex<BTreeMap<NamespaceId, Refusal>>,
-    /// Throttling families that this version does not know, and when they were last looked up.
-    // Held over the request, unlike the others: a second evaluation waits for the answer instead of
+    /// Metric families about throttling that this version does not know, and when they were last looked up.
+    // Locked during the request, unlike the others: a second evaluation waits for the answer instead of
     // spending another of the hour's requests.
     unknown_throttling: tokio::sync::Mutex<Option<(Timestamp, Vec<String>)>>,
     /// Sizes of namespaces in the last evaluation.
@@ -94,7 +94,7 @@ impl Autopilot {
         }
     }
 
-    /// Adds a ledger: minutes of usage are written to it, and hours are read from it.
+    /// Adds a ledger, in which usage is recorded minute by minute and from which the last hour is read.
     #[must_use]
     pub fn with_ledger(self, ledger: impl Into<LedgerHandle>) -> Self {
         Self {

@@ -1,5 +1,4 @@
-//! Makes the changes of a plan: the first one alone, then several at a time. A failed change does not stop
-//! the others.
+//! Carries out the changes of a plan: the first one alone, then several at a time. A failed change does not stop the others.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use crate::timing::{ChangeTiming, Steps};
 // Something keeps editing the namespace, so more attempts would only take more requests.
 const MAX_DECISIONS: u32 = 3;
 
-const TOO_OLD: &str = "its metrics are now too old";
+const TOO_OLD: &str = "the metrics behind the decision are now too old";
 
 /// How a run is stopped early.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +145,7 @@ impl CarryOut {
 }
 
 impl Autopilot {
-    /// Makes changes in the given order and returns one result for each, in the same order.
+    /// Carries out changes in the given order and returns one result for each, in the same order.
     ///
     /// Changes run alone until one has been verified, then several at a time. If a spec differs in more than
     /// the capacity, no more changes start. `progress` is called for every change that ends.
@@ -161,7 +160,7 @@ impl Autopilot {
             .await
     }
 
-    /// As [`Autopilot::carry_out`], and `progress` also gets when the change and its steps ran.
+    /// Like [`Autopilot::carry_out`], but `progress` also receives the times of the change and its steps.
     pub async fn carry_out_timed(
         &self,
         orders: Vec<ChangeOrder>,
@@ -207,8 +206,8 @@ impl Autopilot {
 
 /// One change at a time, for callers that wait outside this process, such as a durable workflow.
 impl Autopilot {
-    /// Does the next step of a change, like [`Changer::step`]. A change that has not started and whose
-    /// metrics have become too old must be re-evaluated first.
+    /// Runs the next step of a change, like [`Changer::step`]. A change that has not started and whose metrics have become too
+    /// old must be re-evaluated first.
     pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
         let changer = Changer::new(self.ops().clone());
         // Once something may have been posted, the change is followed, however old its data is: its
@@ -223,8 +222,8 @@ impl Autopilot {
         }
     }
 
-    /// Decides about the namespace of an order on fresh data. If the decision is the same, the order
-    /// continues with the returned value; otherwise the error contains the new decision.
+    /// Re-evaluates the namespace of an order on fresh data. If the decision is the same, the order continues with the returned
+    /// value; otherwise the error contains the new decision.
     ///
     /// # Errors
     ///
@@ -256,21 +255,21 @@ pub enum NotConfirmed {
     /// The account could not be observed.
     #[error("{found}, and fresh data is not available")]
     NoFreshData {
-        /// Observed state.
+        /// The reason for the re-evaluation.
         found: String,
-        /// The reason.
+        /// Why the account could not be observed.
         source: ObserveError,
     },
     /// The namespace is gone.
-    #[error("{found}, and the account no longer lists it")]
+    #[error("{found}, and the namespace no longer exists in the account")]
     NotListed {
-        /// Observed state.
+        /// The reason for the re-evaluation.
         found: String,
     },
     /// The new decision is a different change, or no change.
     #[error("{found}; the new decision is {decision}")]
     Different {
-        /// Observed state.
+        /// The reason for the re-evaluation.
         found: String,
         /// The new decision, as operators see it.
         decision: String,
@@ -297,7 +296,7 @@ async fn confirm(
             sample_minute,
             line,
         })) => {
-            // Another size is another decision. It belongs into the next plan, where it can be seen.
+            // A different size is a different decision. It belongs in the next plan, where it can be seen.
             if capacity != Some((order.from, order.to)) {
                 return Err(NotConfirmed::Different {
                     found: found(),
@@ -334,7 +333,7 @@ impl Run<'_> {
         if !ending.spec_differences.is_empty() {
             let fields = ending.spec_differences.join(", ");
             self.stop.starting(format!(
-                "after the change of {} its spec differs in {fields}",
+                "after the change of {}, its spec differs in {fields}",
                 order.namespace
             ));
         }
@@ -410,7 +409,7 @@ fn step_name(phase: Phase) -> &'static str {
     }
 }
 
-/// Whether the service may be working on the change, because this run or an earlier attempt posted it.
+/// Returns whether the service may be working on the change, because this run or an earlier attempt posted it.
 fn has_begun(state: &ChangeState) -> bool {
     state.posts > 0 || state.phase != Phase::Begin
 }

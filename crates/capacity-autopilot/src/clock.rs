@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A larger difference from the service's clock is reported.
+/// Difference from the service's clock above which a warning is reported.
 const ANNOUNCED_SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// The service's time as far as it is known: the system's clock plus a correction.
@@ -45,7 +45,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         let (system, service) = *self.corrected.lock().unwrap_or_else(PoisonError::into_inner);
         let since = Timestamp::now().duration_since(system);
-        // Only a simulated clock has another speed than 1, so the fallback is exact in production.
+        // Only a simulated clock has a speed other than 1, so the fallback is exact in production.
         let since = SignedDuration::try_from_secs_f64(since.as_secs_f64() * self.speed).unwrap_or(since);
         service.checked_add(since).unwrap_or(service)
     }
@@ -71,7 +71,8 @@ impl Clock {
     }
 }
 
-/// Returns the time of this machine, as it is: for when something here began and ended, never for the age of what a service sent.
+/// Returns the uncorrected time of this machine, for recording when local work began and ended. Never use it to compute the age
+/// of service data.
 pub fn machine_time() -> SystemTime {
     SystemTime::now()
 }

@@ -15,7 +15,7 @@ use crate::warning::{ObserveFailure, Warning};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Scope {
-    /// All namespaces that the account lists.
+    /// All namespaces of the account.
     #[default]
     All,
     /// Only these namespaces.
@@ -47,9 +47,9 @@ pub struct EvaluationRequest {
     pub scope: Scope,
     /// Restrictions, most important first. Restrictions that the evaluation itself finds are appended.
     pub restrictions: Vec<Restriction>,
-    /// Whether releases may be based on a fresh ledger minute in which all families of the namespace were
-    /// read. If not, the metrics are read again. Set for an evaluation that only re-evaluates what an earlier
-    /// one has read, so that it leaves the requests of the hour to the sampler.
+    /// Whether releases may be based on a fresh ledger minute in which all families of the namespace were read. If not, the
+    /// metrics are read again. Set for a re-evaluation of data that an earlier evaluation has read, to leave the hourly request
+    /// budget to the sampler.
     pub ledger_is_enough: bool,
 }
 
@@ -137,7 +137,7 @@ pub struct ObservedNamespace {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Judged {
-    /// The decision.
+    /// Decision of the active policy.
     pub decision: Decision,
     /// The observed namespace.
     pub observed: ObservedNamespace,
@@ -151,7 +151,7 @@ pub struct Judged {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ShadowDecision {
-    /// The decision.
+    /// Decision of the shadow policy.
     pub decision: Decision,
     /// The state that this policy should store, if it changed.
     pub next_state: Option<PolicyState>,
@@ -194,7 +194,6 @@ pub struct Evaluation {
     pub account: ObservedAccount,
     /// One decision for each namespace in scope, ordered by name.
     pub decisions: Vec<Judged>,
-    /// Why no namespace of the account has usable metrics, if none has. No metric-based decisions were made
-    /// then.
+    /// Why no namespace of the account has usable metrics. If set, no metric-based decisions were made.
     pub metrics_unavailable: Option<MetricsProblem>,
 }

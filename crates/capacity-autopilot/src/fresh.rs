@@ -1,4 +1,4 @@
-//! Fresh decisions for changes whose decision has become old, or whose namespace has changed.
+//! Re-evaluates changes whose decision has become too old or whose namespace has changed.
 //!
 //! One evaluation serves all changes that are waiting, so that re-evaluating does not take one scrape per
 //! namespace.
@@ -13,7 +13,7 @@ use crate::autopilot::Autopilot;
 use crate::evaluation::{Evaluation, Scope};
 use crate::listing::ObserveError;
 
-/// A decision that was made again.
+/// The decision of a re-evaluation.
 #[derive(Debug, Clone)]
 pub(crate) struct FreshDecision {
     /// Current and target capacity, if the decision is a change.
@@ -74,7 +74,7 @@ impl<'a> FreshDecisions<'a> {
         namespace: &NamespaceId,
         need: Need,
     ) -> Result<Option<FreshDecision>, ObserveError> {
-        // Held over the evaluation: other changes that wait for a fresh decision take this one instead of
+        // Locked during the evaluation: other changes that wait for a fresh decision take this one instead of
         // starting their own.
         let mut newest = self.newest.lock().await;
         if newest

@@ -29,7 +29,7 @@ pub struct OpenChange<'a> {
 /// How many changes one message lists. The rest are only counted, so that the remedy stays in the message.
 const LISTED: usize = 10;
 
-/// An evaluation failed: no decision was made.
+/// Reports that an evaluation failed and made no decisions.
 ///
 /// `since` is when the first evaluation of the current series failed, `last_good` when one last succeeded.
 pub fn failed_evaluation(
@@ -71,7 +71,7 @@ pub fn failed_evaluation(
     message(Severity::Critical, account, "evaluation failed", happened, remedy)
 }
 
-/// A change is still running after the usual time. It is still being followed.
+/// Reports that a change is still in progress after the expected time. It is still being followed.
 pub fn slow_change(change: &OpenChange<'_>, now: Timestamp) -> Message {
     let happened =
         vec![
@@ -89,7 +89,7 @@ pub fn slow_change(change: &OpenChange<'_>, now: Timestamp) -> Message {
     )
 }
 
-/// A change has no known outcome after 24 hours, and is no longer followed.
+/// Reports that the outcome of a change is unknown after 24 hours. The change is no longer followed.
 pub fn unknown_outcome(change: &OpenChange<'_>, now: Timestamp) -> Message {
     let happened =
         vec![
@@ -114,7 +114,7 @@ pub fn unknown_outcome(change: &OpenChange<'_>, now: Timestamp) -> Message {
     )
 }
 
-/// An open change has made no progress for some time, because no worker continues it.
+/// Reports that an open change has made no progress for some time, because no worker continues it.
 pub fn change_without_progress(change: &OpenChange<'_>, since: Timestamp, now: Timestamp) -> Message {
     let happened = vec![
         format!(
@@ -145,7 +145,7 @@ pub fn change_without_progress(change: &OpenChange<'_>, since: Timestamp, now: T
     )
 }
 
-/// After our update, a spec changed in fields that we did not change. Everything is paused.
+/// Reports that a spec changed after our update in fields that we did not change. Everything is paused.
 pub fn spec_changed(change: &OpenChange<'_>, fields: &[String]) -> Message {
     let happened = vec![
         format!(
@@ -171,18 +171,18 @@ pub fn spec_changed(change: &OpenChange<'_>, fields: &[String]) -> Message {
     message(
         Severity::Critical,
         account_of(change),
-        "paused, a spec changed after our update",
+        "paused because a spec changed after our update",
         happened,
         remedy,
     )
 }
 
-/// A spec was as sent at first, and differed when the operation ended. The namespace is held, and the gate is
+/// Reports that a spec was as sent at first, but differed when the operation ended. The namespace is held, and the gate is
 /// closed.
 pub fn spec_changed_later(change: &OpenChange<'_>, fields: &[String]) -> Message {
     let happened = vec![
         format!(
-            "The spec of {} changed while our update was running (fields: {}); it was unchanged at the first reading after the update",
+            "The spec of {} changed while our update was running (fields: {}); it was unchanged when first read after the update",
             change.namespace,
             fields.join(", ")
         ),
@@ -205,11 +205,11 @@ pub fn spec_changed_later(change: &OpenChange<'_>, fields: &[String]) -> Message
     )
 }
 
-/// A field that was not in the spec before our update appeared after it. Nothing is paused.
+/// Reports that a field appeared in a spec after our update. Nothing is paused.
 pub fn spec_field_appeared(change: &OpenChange<'_>, fields: &[String]) -> Message {
     let happened = vec![
         format!(
-            "The spec of {} has fields after our update that it did not have before: {}",
+            "After our update, the spec of {} has fields that it did not have before: {}",
             change.namespace,
             fields.join(", ")
         ),
@@ -222,7 +222,7 @@ pub fn spec_field_appeared(change: &OpenChange<'_>, fields: &[String]) -> Messag
         happened,
         vec![
             format!(
-                "Usually Temporal Cloud introduces a field this way; check its value on {}",
+                "This is usually how Temporal Cloud introduces a field; check its value on {}",
                 change.namespace
             ),
             not_compared(fields),
@@ -230,7 +230,7 @@ pub fn spec_field_appeared(change: &OpenChange<'_>, fields: &[String]) -> Messag
     )
 }
 
-/// The maximum number of changes was posted, and none has been verified. No more changes are started.
+/// Reports that the maximum number of changes was posted and none has been verified. No more changes are started.
 pub fn changes_without_verdict(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     let mut happened = vec![format!(
         "{} posted, but no reading has shown yet that the spec is otherwise unchanged; no more changes are started",
@@ -240,7 +240,7 @@ pub fn changes_without_verdict(changes: &[OpenChange<'_>], now: Timestamp) -> Me
     message(
         Severity::Critical,
         changes.first().and_then(account_of),
-        "changes stopped, none could be verified",
+        "changes stopped because none could be verified",
         happened,
         vec![
             "Check that the Cloud Ops API responds (`temporal-capacity doctor`) and that a worker is running; changes continue after the first verified reading"
@@ -249,7 +249,7 @@ pub fn changes_without_verdict(changes: &[OpenChange<'_>], now: Timestamp) -> Me
     )
 }
 
-/// Changes that do not finish take all slots, so even scale-ups have to wait.
+/// Reports that unfinished changes take all slots, so even scale-ups have to wait.
 pub fn places_used_up(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     let mut happened = vec![format!(
         "All slots for running changes are taken by changes that do not finish ({}); no changes are started, including scale-ups",
@@ -269,7 +269,7 @@ pub fn places_used_up(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     )
 }
 
-/// The controller was terminated while changes were open, and their outcomes were not recorded.
+/// Reports that changes ended without an outcome because they were terminated or timed out.
 pub fn terminated_with_changes(changes: &[OpenChange<'_>], now: Timestamp) -> Message {
     let mut happened = vec![format!(
         "{} ended without an outcome (terminated or timed out), recorded as `terminated`",
@@ -283,14 +283,14 @@ pub fn terminated_with_changes(changes: &[OpenChange<'_>], now: Timestamp) -> Me
         "changes were terminated",
         happened,
         vec![
-            "Compare the capacity of these namespaces in Temporal Cloud with the size above; the next evaluation decides on what it finds"
+            "Compare the capacity of these namespaces in Temporal Cloud with the size above; the next evaluation starts from the current capacity"
                 .to_owned(),
             "To stop changes, use `capacity-schedule pause` instead of terminating workflows".to_owned(),
         ],
     )
 }
 
-/// The schedule was unpaused while a pause is open. The pause stays in effect.
+/// Reports that the schedule was unpaused while a pause is open. The pause stays in effect.
 ///
 /// `paused_by` and `why` belong to the pause.
 pub fn schedule_unpaused(account: Option<&str>, paused_by: &str, why: &str, since: Timestamp) -> Message {
@@ -339,7 +339,7 @@ fn message(
     }
 }
 
-/// The account is the part after the first dot, as in `NamespaceId`.
+/// Returns the account: the part after the first dot, as in `NamespaceId`.
 fn account_of<'a>(change: &OpenChange<'a>) -> Option<&'a str> {
     change.namespace.split_once('.').map(|(_, account)| account)
 }
@@ -397,7 +397,7 @@ fn look_up(change: &OpenChange<'_>) -> String {
 
 fn not_compared(fields: &[String]) -> String {
     format!(
-        "If Temporal Cloud changes such fields by itself, exclude them from the comparison: `SPEC_FIELDS_NOT_COMPARED={}`",
+        "If Temporal Cloud itself changes such fields, exclude them from the comparison: `SPEC_FIELDS_NOT_COMPARED={}`",
         fields.join(",")
     )
 }

@@ -67,8 +67,8 @@ impl SharedInputs {
     }
 }
 
-/// In a plan with more namespaces than this, inputs are saved only for changes and blocked changes: an hour
-/// of minutes takes 16 kB.
+/// Number of namespaces above which a plan saves inputs only for changes and blocked changes, because an hour of minutes takes 16
+/// kB.
 const MOST_SAVED_WHOLE: usize = 1_000;
 
 /// The inputs of the decisions of a plan, as a saved plan stores them: compact JSON in strings, with one line
@@ -132,8 +132,8 @@ pub(crate) fn is_worth_keeping(judged: &Judged) -> bool {
         || judged.observed.snapshot.capacity_info != CapacityInfo::NotRead
 }
 
-/// Assumes the documented sizes if the sizes were not read, which happens only if a change is wanted, unless
-/// they would lead to a different decision. Returns whether they are assumed.
+/// Assumes the documented sizes if the actual ones were not read, as is usual unless a change is wanted. If that would change the
+/// decision, nothing is assumed. Returns whether they are assumed.
 pub fn assume_documented_sizes(inputs: &mut Inputs) -> bool {
     if inputs.snapshot.capacity_info != CapacityInfo::NotRead {
         return false;

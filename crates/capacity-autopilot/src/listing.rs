@@ -26,13 +26,13 @@ fn nothing_matches(patterns: &str, listed: &usize, f: &mut std::fmt::Formatter<'
     let listed = counted(*listed, "namespace");
     write!(
         f,
-        "no namespace of the account matches {patterns}; the account lists {listed}"
+        "no namespace of the account matches {patterns}; the account has {listed}"
     )
 }
 
-/// The alternate form (`{error:#}`) includes the causes, as in the errors of the clients.
+/// Formats the error. The alternate form (`{error:#}`) includes the causes, as in the errors of the clients.
 fn not_listed(source: &cloud_ops_client::Error, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-    f.write_str("the namespaces of the account could not be listed; nothing was decided")?;
+    f.write_str("the namespaces of the account could not be listed; no decisions were made")?;
     if f.alternate() {
         write!(f, ": {source:#}")?;
     }

@@ -65,12 +65,12 @@ fn replica_state(region: &str, state: &ReplicaState) -> String {
     format!("replica {region} {state}")
 }
 
-/// Adding or removing a replica begins with a modification of the namespace, so it began with the last one or
-/// earlier.
+/// Returns since when a replica has been moving. That begins with a modification of the namespace, so it was at the last
+/// modification or earlier.
 fn moving_since(state: &ReplicaState, namespace: &Namespace) -> Option<Since> {
     match state {
         ReplicaState::Adding | ReplicaState::Removing => namespace.last_modified_time.map(Since::AtLeast),
-        // A replica fails without a modification of the namespace, so nothing tells since when.
+        // A replica fails without a modification of the namespace, so nothing shows since when.
         ReplicaState::Active | ReplicaState::Failed | ReplicaState::Unspecified | ReplicaState::Other(_) => {
             None
         }
@@ -106,7 +106,7 @@ pub(crate) fn account_of<'a>(mut namespaces: impl Iterator<Item = &'a NamespaceI
     namespaces.find_map(|namespace| namespace.account().map(str::to_owned))
 }
 
-/// Returns the current capacity of a namespace that was just read, like the policy (row 5).
+/// Returns the current capacity of a namespace that was just read, by the same rule as decisions.
 pub(crate) fn present_capacity(namespace: &Namespace) -> Result<Capacity, UnknownCapacity> {
     capacity_engine::present_capacity(
         &status(namespace),
@@ -183,7 +183,7 @@ pub(crate) fn someone_elses_change(namespace: &Namespace, from: Capacity) -> Str
     format!(", someone else changed it{}{when}{operation}", request.from_to())
 }
 
-/// A missing or unknown state may mean that a request is in progress.
+/// Converts the state of a request. A missing or unknown state may mean that the request is in progress.
 pub(crate) fn request_state(state: &CapacityRequestState) -> RequestState {
     match state {
         CapacityRequestState::Completed => RequestState::Completed,
@@ -196,7 +196,7 @@ pub(crate) fn request_state(state: &CapacityRequestState) -> RequestState {
     }
 }
 
-/// The sizes that the service offers, or why they are unknown.
+/// Returns the sizes that the service offers, or why they are unknown.
 pub(crate) fn capacity_info(read: Result<cloud_ops_client::CapacityInfo, Error>) -> CapacityInfo {
     let info = match read {
         Ok(info) => info,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_active_is_told_in_words() {
+    fn inactive_states_are_described_in_words() {
         let listed = Listed::try_from(namespace(
             r#"{"namespace":"pay.a1b2c","state":"RESOURCE_STATE_UPDATE_FAILED","replicas":[
                 {"id":"1","state":"REPLICA_STATE_ACTIVE","region":"aws-us-east-1"},
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_that_is_added_has_been_since_the_last_modification_at_least() {
+    fn a_replica_has_been_moving_at_least_since_the_last_modification() {
         let since = |state: &str| {
             let json = format!(
                 r#"{{"namespace":"pay.a1b2c","lastModifiedTime":"2026-11-20T08:00:00Z",
@@ -286,10 +286,7 @@ mod tests {
             "capacity":{"onDemand":{},"latestRequest":{"state":"STATE_CAPACITY_REQUEST_CANCELLED"}}}"#,
         Ok(0)
     )]
-    fn present_capacity_is_told_as_the_policy_tells_it(
-        #[case] json: &str,
-        #[case] expected: Result<u32, ()>,
-    ) {
+    fn present_capacity_is_determined_as_in_decisions(#[case] json: &str, #[case] expected: Result<u32, ()>) {
         assert_eq!(
             present_capacity(&namespace(json))
                 .map(Capacity::trus)
@@ -299,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_ours_by_the_layout_of_their_id() {
+    fn our_requests_are_recognized_by_the_layout_of_their_id() {
         let listed = |id: &str| {
             let json = format!(
                 r#"{{"namespace":"a.b","capacity":{{"onDemand":{{}},"latestRequest":{{"state":1,"asyncOperationId":"{id}"}}}}}}"#

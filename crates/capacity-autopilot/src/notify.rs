@@ -125,7 +125,7 @@ impl Digest<'_> {
         })
     }
 
-    /// Why the account's metrics are unavailable. Each reason is listed once, since most namespaces share it.
+    /// Returns why the account's metrics are unavailable. Each reason is listed once, since most namespaces share it.
     fn why_unavailable(&self) -> Vec<String> {
         let of_account: Vec<String> = self
             .warnings

@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_ids_are_ours() {
+    fn only_ids_with_our_marker_are_ours() {
         let ours = operation_id(&namespace("pay.a1b2c"), Capacity::OnDemand, "e1");
         assert!(is_ours(&ours), "{ours}");
         assert!(

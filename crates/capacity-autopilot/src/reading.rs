@@ -15,7 +15,7 @@ use crate::seen::SizesSeen;
 
 /// A look-back that contains the newest minute, even if it is late.
 const NEWEST_ONLY: SignedDuration = SignedDuration::from_mins(10);
-/// No budget applies: the requests are only counted.
+/// The budget if none applies, so that requests are only counted.
 const NO_BUDGET: u32 = u32::MAX;
 
 /// The purpose of a reading.

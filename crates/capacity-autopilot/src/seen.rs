@@ -67,7 +67,7 @@ pub(crate) struct StandbySeen(Mutex<HashMap<Arc<str>, ReadAt>>);
 /// Time at which the traffic was read, and its rates.
 type ReadAt = (Timestamp, PerLimit<Rate>);
 
-/// Standby traffic older than this is not reported.
+/// Maximum age of standby traffic that is reported.
 const STANDBY_MEMORY: SignedDuration = SignedDuration::from_mins(15);
 
 impl StandbySeen {

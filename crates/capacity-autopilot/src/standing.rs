@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{ActionName, PlannedDecision};
 
-/// After this time, an ongoing problem is announced again.
+/// Time after which an ongoing problem is announced again.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
 
-/// A hold on provisioned capacity is announced after this many evaluations, because it costs money.
+/// Number of evaluations after which a hold on provisioned capacity is announced, because it costs money.
 const LONG_HOLD: u32 = 3;
 
 /// Name of the problem for the account's metrics.
@@ -113,7 +113,7 @@ impl<'a> StandingProblems<'a> {
     }
 }
 
-/// No namespace can have this name, because it contains a space.
+/// Returns whether a problem belongs to the account. Its name contains a space, unlike the name of any namespace.
 fn is_of_account(problem: &str) -> bool {
     problem.starts_with("the ")
 }

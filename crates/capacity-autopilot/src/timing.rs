@@ -23,19 +23,19 @@ pub enum Part {
 /// When a part of an evaluation ran. Parts may overlap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timing {
-    /// The part.
+    /// Which part of the evaluation.
     pub part: Part,
-    /// Its beginning.
+    /// When the part began.
     pub from: SystemTime,
-    /// Its end.
+    /// When the part ended.
     pub until: SystemTime,
-    /// How many namespaces it was about.
+    /// Number of namespaces that the part handled.
     pub namespaces: usize,
-    /// The error, if the search failed. The evaluation continues without its results.
+    /// The error, if the part failed. The evaluation continues without its results.
     pub error: Option<String>,
 }
 
-/// A part that runs.
+/// A part that is running.
 #[derive(Debug)]
 pub(crate) struct Running(Part, SystemTime);
 
@@ -59,26 +59,26 @@ impl Running {
 /// When a change ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeTiming {
-    /// Its beginning.
+    /// When the change began.
     pub from: SystemTime,
-    /// Its end.
+    /// When the change ended.
     pub until: SystemTime,
     /// Its steps, in order.
     pub steps: Vec<StepTiming>,
 }
 
-/// When a step of a change ran, waits between its requests included.
+/// When a step of a change ran, including the waits between its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepTiming {
     /// `request`, `read back`, `wait` or `verify`.
     pub step: &'static str,
-    /// Its beginning.
+    /// When the step began.
     pub from: SystemTime,
-    /// Its end.
+    /// When the step ended.
     pub until: SystemTime,
 }
 
-/// The steps of a change that runs.
+/// The steps of a running change.
 #[derive(Debug)]
 pub(crate) struct Steps {
     from: SystemTime,
@@ -93,7 +93,7 @@ impl Steps {
         }
     }
 
-    /// Notes that a step goes on, or begins.
+    /// Records that this step is running now; a new name begins a new step.
     pub(crate) fn now(&mut self, step: &'static str) {
         let now = machine_time();
         if let Some(last) = self.steps.last_mut() {

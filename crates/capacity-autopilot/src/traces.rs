@@ -12,9 +12,9 @@ use crate::evaluation::Evaluation;
 use crate::plan::Plan;
 use crate::timing::{ChangeTiming, Part, Timing};
 
-/// The key of the span that all others of a trace are under.
+/// Key of the root span of a trace.
 const EVALUATION: &str = "evaluation";
-/// The key of the span that everything that reads is under.
+/// Key of the parent of all spans that read something.
 const OBSERVE: &str = "observe";
 
 /// The spans of an evaluation.
@@ -23,11 +23,12 @@ const OBSERVE: &str = "observe";
 pub struct EvaluationSpans {
     /// The evaluation itself.
     pub root: Span,
-    /// Its parts.
+    /// The parts of the evaluation.
     pub parts: Vec<Span>,
 }
 
-/// Returns the spans of an evaluation that ran at this time, recording included. An evaluation without usable metrics has failed.
+/// Returns the spans of an evaluation that ran at this time, including recording. An evaluation without usable metrics has
+/// failed.
 pub fn evaluation_spans(
     plan: &Plan,
     evaluation: &Evaluation,
@@ -134,7 +135,7 @@ pub fn step_span(
         .under(operation_id)
 }
 
-/// Returns the spans of a change that was carried out here, and of its steps. What failed is in its last step.
+/// Returns the spans of a change that was carried out here, and of its steps. An error is attached to the last step.
 pub fn change_spans(plan_id: &str, change: &ChangeResult, timing: &ChangeTiming) -> Vec<Span> {
     let last = timing.steps.len().saturating_sub(1);
     let failed = (!change.outcome.is_success()).then_some(change.outcome.as_str());

@@ -22,7 +22,7 @@ pub enum Warning {
     UnmatchedPattern {
         /// The setting with the list.
         setting: &'static str,
-        /// The entry.
+        /// The entry that matches nothing.
         entry: String,
     },
     /// This machine's clock is off; the service's time was used instead.
@@ -97,7 +97,7 @@ impl fmt::Display for Warning {
             ),
             Self::FamilyMissing(kind) => write!(
                 f,
-                "metric family {} is missing for the whole account: the {} limit cannot be judged, and nothing is scaled down",
+                "metric family {} is missing for the whole account: the {} limit cannot be evaluated, and nothing is scaled down",
                 family_of(*kind, Part::Served).name(),
                 kind.singular()
             ),
@@ -129,7 +129,7 @@ impl fmt::Display for Warning {
 pub enum ObserveFailure {
     /// The metrics key was rejected.
     #[error(
-        "the metrics were refused with {status}: check the key, its expiry and its role, then run `temporal-capacity doctor`"
+        "the request for metrics was refused with {status}: check the key, its expiry and its role, then run `temporal-capacity doctor`"
     )]
     MetricsRefused {
         /// HTTP status of the response.
@@ -137,7 +137,7 @@ pub enum ObserveFailure {
     },
     /// The capacity info of some candidates could not be read.
     #[error(
-        "the capacity info of {failed} of {} could not be read: they are held, and the next evaluation tries again",
+        "the capacity info of {failed} of {} could not be read: these namespaces are held, and the next evaluation retries",
         counted(*.all, "candidate")
     )]
     CapacityInfos {
@@ -148,7 +148,7 @@ pub enum ObserveFailure {
     },
     /// Reading capacity infos stopped early.
     #[error(
-        "the capacity info of {left} of {} was not read, since {why}{}: they are held, and the next evaluation continues with them",
+        "the capacity info of {left} of {} was not read, because {why}{}: these namespaces are held, and the next evaluation continues with them",
         counted(*.all, "candidate"),
         others(*.failed)
     )]
@@ -187,7 +187,7 @@ fn others(failed: usize) -> String {
     if failed == 0 {
         String::new()
     } else {
-        format!("; that of {failed} more could not be read")
+        format!("; reading {failed} more failed")
     }
 }
 

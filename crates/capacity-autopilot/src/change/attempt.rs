@@ -31,12 +31,12 @@ pub struct Changer {
 }
 
 impl Changer {
-    /// Creates a changer from a client whose key may change namespaces.
+    /// Creates a changer from a client whose key is allowed to change namespaces.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
 
-    /// Does the next step of a change: at most one read of the namespace and one POST, or one poll.
+    /// Runs the next step of a change: at most one read of the namespace and one POST, or one poll.
     ///
     /// Safe to repeat: a POST carries the operation id of the order and the version that was read.
     pub async fn step(&self, order: &ChangeOrder, state: ChangeState) -> Next {
@@ -148,7 +148,7 @@ impl Changer {
         let operation = match self.client.async_operation(&order.operation_id).await {
             Ok(operation) => operation,
             Err(error) if error.is_not_found() => {
-                // The namespace itself is authoritative; the service may forget operations earlier.
+                // The namespace itself is authoritative; the service may have deleted the operation already.
                 return after(
                     DEFAULT_CHECK,
                     state,
@@ -185,8 +185,7 @@ impl Changer {
         }
     }
 
-    /// The capacity is not applied yet when the operation is fulfilled: the request and the capacity must
-    /// confirm it.
+    /// Verifies a fulfilled operation. Its capacity may not be applied yet, so the request and the capacity must confirm it.
     async fn verify(&self, order: &ChangeOrder, state: ChangeState, waited: Duration) -> Next {
         let namespace = match self.read(order, &state).await {
             Ok(namespace) => namespace,
@@ -257,7 +256,7 @@ pub(super) fn judge_before_post(
     }
     if namespace.spec.is_empty() {
         return Some(failed(
-            "the service returned no spec for it, and an update replaces the whole spec: nothing was sent"
+            "the service returned the namespace without a spec, and an update replaces the whole spec: nothing was sent"
                 .to_owned(),
         ));
     }
@@ -272,7 +271,9 @@ pub(super) fn judge_before_post(
         .as_deref()
         .filter(|id| !id.is_empty())
     {
-        return Some(refused(&format!("another operation runs on it ({operation})")));
+        return Some(refused(&format!(
+            "another operation is running on it ({operation})"
+        )));
     }
     let present = match present_capacity(namespace) {
         Ok(present) => present,
@@ -405,7 +406,9 @@ fn failed(error: String) -> Next {
 fn refused(found: &str) -> Next {
     ended(
         Outcome::Refused,
-        Some(format!("{found}; plan again to decide on its current state")),
+        Some(format!(
+            "{found}; plan again to decide based on its current state"
+        )),
     )
 }
 

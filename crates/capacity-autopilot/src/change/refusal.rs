@@ -1,4 +1,4 @@
-//! The table of what a response of the service means for a change in progress.
+//! Maps failed calls to their consequences for a change in progress.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ pub const CHANGE_TIMEOUT: Duration = Duration::from_mins(15);
 /// A change to make.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeOrder {
-    /// The namespace.
+    /// Namespace to change.
     pub namespace: NamespaceId,
     /// The capacity when the decision was made. If the current capacity differs, the namespace has changed
     /// since.
@@ -90,7 +90,7 @@ pub enum Next {
     /// The version changed since the decision: re-evaluate on fresh data. If the decision is the same, start
     /// again with the fresh version; otherwise drop the change.
     DecideAgain {
-        /// Observed state.
+        /// What was observed, as text for operators.
         found: String,
     },
     /// The change has ended.

@@ -44,7 +44,7 @@ pub enum Reading {
     Ended(Ending),
     /// The namespace could not be read now.
     Unreadable {
-        /// The error.
+        /// Why the namespace could not be read.
         why: String,
         /// The delay that the service requested.
         retry_after: Option<Duration>,
@@ -70,7 +70,7 @@ pub enum Posting {
     Uncertain(String),
     /// Nothing was sent, and a retry can help.
     NotSent {
-        /// The error.
+        /// Why nothing was sent.
         why: String,
         /// The delay that the service requested.
         retry_after: Option<Duration>,
@@ -120,8 +120,8 @@ pub struct ChangeSteps {
 }
 
 impl ChangeSteps {
-    /// Creates the steps from a client whose key may change namespaces. The given fields of the spec are left
-    /// out of every comparison.
+    /// Creates the steps from a client whose key is allowed to change namespaces. The given fields of the spec are left out of
+    /// every comparison.
     pub fn new(client: Client, fields_not_compared: Vec<String>) -> Self {
         Self {
             client,
@@ -164,7 +164,7 @@ impl ChangeSteps {
                 async_operation_id: order.operation_id.clone(),
             })),
             Reading::Ready(_) => {
-                let found = "the namespace changed between the reading and the update";
+                let found = "the namespace changed between the read and the update";
                 Err(Posting::Ended(Ending::because(
                     Outcome::Superseded,
                     found.to_owned(),
@@ -183,7 +183,7 @@ impl ChangeSteps {
         tracing::info!(namespace = %order.namespace, operation_id = %order.operation_id, to = %order.to, "posting a capacity change");
         let posted = self
             .client
-            // The variant that never repeats: the caller decides on a repetition, after reading back.
+            // The variant that never repeats: the caller decides whether to repeat it, after reading back.
             .update_namespace_once(order.namespace.as_str(), &prepared.0)
             .await;
         match posted {
@@ -333,8 +333,7 @@ fn progress(order: &ChangeOrder, operation: Option<&AsyncOperation>, namespace: 
     }
 }
 
-/// The capacity is not applied yet when the operation is fulfilled: the request and the capacity must confirm
-/// it.
+/// Checks whether the capacity of a fulfilled operation has arrived, as the request and the capacity must confirm.
 fn arrival(order: &ChangeOrder, namespace: &Namespace) -> Progressed {
     match standing(order, namespace) {
         RequestStanding::Failed => Progressed::Ended(Ending::because(

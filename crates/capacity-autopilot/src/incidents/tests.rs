@@ -107,14 +107,14 @@ fn a_changed_spec_names_the_fields_and_both_ways_out() {
         "paused: the spec of pay.a1b2c changed after our update (fields: apiKeyAuth, codecServer)"
     ));
     insta::assert_snapshot!(text(&message), @r"
-    Critical: Capacity of account a1b2c: paused, a spec changed after our update
+    Critical: Capacity of account a1b2c: paused because a spec changed after our update
     paused: the spec of pay.a1b2c changed after our update (fields: apiKeyAuth, codecServer)
     The update was [pay.a1b2c] on-demand -> 6 TRUs (operation 7ca9ac17-1111-8222-8333-444455556666)
     No capacity is changed in this account until a person resumes
     *What to do*
     Check these fields of pay.a1b2c in Temporal Cloud and restore them if they are wrong; the audit log shows who changed them
     Then run `capacity-schedule resume --spec-checked`
-    If Temporal Cloud changes such fields by itself, exclude them from the comparison: `SPEC_FIELDS_NOT_COMPARED=apiKeyAuth,codecServer`
+    If Temporal Cloud itself changes such fields, exclude them from the comparison: `SPEC_FIELDS_NOT_COMPARED=apiKeyAuth,codecServer`
     ");
 }
 
@@ -122,12 +122,12 @@ fn a_changed_spec_names_the_fields_and_both_ways_out() {
 fn a_spec_that_changed_later_holds_the_namespace() {
     insta::assert_snapshot!(text(&spec_changed_later(&change(), &["apiKeyAuth".to_owned()])), @r"
     Critical: Capacity of account a1b2c: a spec changed while our update was running
-    The spec of pay.a1b2c changed while our update was running (fields: apiKeyAuth); it was unchanged at the first reading after the update
+    The spec of pay.a1b2c changed while our update was running (fields: apiKeyAuth); it was unchanged when first read after the update
     The update was [pay.a1b2c] on-demand -> 6 TRUs (operation 7ca9ac17-1111-8222-8333-444455556666)
     This namespace is held (`spec_changed`), and changes start one at a time until one has been verified; the same field on a second namespace within a day pauses everything
     *What to do*
     Check these fields of pay.a1b2c in Temporal Cloud; the audit log shows who changed them
-    If Temporal Cloud changes such fields by itself, exclude them from the comparison: `SPEC_FIELDS_NOT_COMPARED=apiKeyAuth`
+    If Temporal Cloud itself changes such fields, exclude them from the comparison: `SPEC_FIELDS_NOT_COMPARED=apiKeyAuth`
     ");
 }
 
@@ -135,11 +135,11 @@ fn a_spec_that_changed_later_holds_the_namespace() {
 fn a_field_that_only_appeared_is_a_warning() {
     insta::assert_snapshot!(text(&spec_field_appeared(&change(), &["description".to_owned()])), @r"
     Warning: Capacity of account a1b2c: a spec has a new field after our update
-    The spec of pay.a1b2c has fields after our update that it did not have before: description
+    After our update, the spec of pay.a1b2c has fields that it did not have before: description
     No field was changed or removed, so nothing is paused
     *What to do*
-    Usually Temporal Cloud introduces a field this way; check its value on pay.a1b2c
-    If Temporal Cloud changes such fields by itself, exclude them from the comparison: `SPEC_FIELDS_NOT_COMPARED=description`
+    This is usually how Temporal Cloud introduces a field; check its value on pay.a1b2c
+    If Temporal Cloud itself changes such fields, exclude them from the comparison: `SPEC_FIELDS_NOT_COMPARED=description`
     ");
 }
 
@@ -148,7 +148,7 @@ fn changes_without_a_verdict_are_listed() {
     let one = changes_without_verdict(&[change()], at(NOW));
     assert!(text(&one).contains("1 change was posted"), "{}", text(&one));
     insta::assert_snapshot!(text(&changes_without_verdict(&[change(); 3], at(NOW))), @r"
-    Critical: Capacity of account a1b2c: changes stopped, none could be verified
+    Critical: Capacity of account a1b2c: changes stopped because none could be verified
     3 changes were posted, but no reading has shown yet that the spec is otherwise unchanged; no more changes are started
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
     [pay.a1b2c] on-demand -> 6 TRUs after 15 min (started at 2026-11-29 10:30 UTC, operation 7ca9ac17-1111-8222-8333-444455556666)
@@ -159,7 +159,7 @@ fn changes_without_a_verdict_are_listed() {
 }
 
 #[test]
-fn hanging_changes_that_use_all_places_are_counted_and_the_remedy_stays() {
+fn unfinished_changes_that_use_all_slots_are_counted_and_the_remedy_stays() {
     insta::assert_snapshot!(text(&places_used_up(&[change(); 12], at(NOW))), @r"
     Critical: Capacity of account a1b2c: no change can be started
     All slots for running changes are taken by changes that do not finish (12 changes); no changes are started, including scale-ups
@@ -196,7 +196,7 @@ fn terminated_changes_are_listed() {
     [pay.a1b2c] on-demand -> 6 TRUs (operation 7ca9ac17-1111-8222-8333-444455556666)
     Changes start one at a time until one has been verified
     *What to do*
-    Compare the capacity of these namespaces in Temporal Cloud with the size above; the next evaluation decides on what it finds
+    Compare the capacity of these namespaces in Temporal Cloud with the size above; the next evaluation starts from the current capacity
     To stop changes, use `capacity-schedule pause` instead of terminating workflows
     ");
 }

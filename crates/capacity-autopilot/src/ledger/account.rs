@@ -11,7 +11,7 @@ use super::handle::{LedgerHandle, PATIENCE};
 use super::minutes::{add_to, keep_newest, minutes_of};
 use crate::metrics::{AccountMetrics, LOOK_BACK, Recalled};
 
-/// The minutes of a large account take several queries, and a slow database may need seconds for each.
+/// Maximum time to read the last hour: a large account takes several queries, and a slow database may need seconds for each.
 const RECALL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The part of the ledger that belongs to one account.
@@ -94,8 +94,8 @@ impl<'a> AccountLedger<'a> {
         recalled
     }
 
-    /// Claims requests from the hourly budget. Returns until when the budget is used up, if it is. If the
-    /// ledger fails, nothing is claimed.
+    /// Claims requests from the hourly budget. If the budget is used up, returns when requests are available again. If the ledger
+    /// fails, nothing is claimed.
     pub(crate) async fn claim(&mut self, requests: u32, budget: u32, now: Timestamp) -> Option<Timestamp> {
         let claimed = self
             .remember(async |ledger, account| ledger.claim_requests(account, now, requests, budget).await)

@@ -28,7 +28,7 @@ impl LedgerHandle {
         }
     }
 
-    /// Like [`LedgerHandle::at`], for programs that only look: a ledger that does not exist is an error and is not created.
+    /// Like [`LedgerHandle::at`], for read-only programs: a ledger that does not exist is an error and is not created.
     pub fn existing(location: Location) -> Self {
         Self {
             creates: false,

@@ -13,7 +13,7 @@ use crate::metrics::{AccountMetrics, Histories, NamespaceMetrics};
 /// Maximum difference between clocks.
 const AHEAD: SignedDuration = SignedDuration::from_mins(1);
 
-/// Number of namespaces times minutes in memory at the same time.
+/// Maximum number of namespace minutes in memory at the same time.
 const CELLS: i64 = 100_000;
 
 /// Number of minutes read first, while the number of namespaces in them is unknown.

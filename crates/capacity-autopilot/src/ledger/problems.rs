@@ -66,7 +66,7 @@ pub async fn store_problems(
                 policy: KEPT_AS.to_owned(),
                 version: VERSION,
                 minute: now.as_second().div_euclid(60),
-                // Texts and times always become JSON.
+                // Texts and times can always be serialized as JSON.
                 state: serde_json::to_string(&of_one).unwrap_or_default(),
             }
         })

@@ -14,7 +14,7 @@ use crate::inputs::{assume_documented_sizes, documented_sizes};
 use crate::metrics::{Histories, LOOK_BACK};
 use crate::policy_state::state_key;
 
-/// The endpoint shows a minute three minutes later.
+/// Time after which the endpoint shows a minute.
 const SHOWN_AFTER: SignedDuration = SignedDuration::from_mins(3);
 
 /// Assumption if minutes have been aggregated since.
@@ -27,7 +27,7 @@ const SIZES_ASSUMED: &str = "The documented sizes are assumed: they were not rea
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RecalledDecision {
-    /// The record.
+    /// The decision as recorded.
     pub row: HistoryRow,
     /// The inputs of the decision. If a decision depended on more than usage, all of its inputs are recorded.
     /// For other decisions, and for those of older versions, the ledger has only usage and limits.

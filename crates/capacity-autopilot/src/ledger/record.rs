@@ -1,5 +1,4 @@
-//! Records a plan and its changes in the ledger. Recording never affects decisions, and a failure stops
-//! nothing.
+//! Records a plan and its changes in the ledger. Recording never affects decisions, and a failure to record stops nothing else.
 
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::evaluation::Evaluation;
 use crate::plan::{ActionName, Plan};
 use crate::policy_state::state_key;
 
-/// Recording ten thousand decisions over a network takes a while.
+/// Maximum time to record an evaluation. Ten thousand decisions over a network take a while.
 const RECORDING: Duration = Duration::from_secs(45);
 
 /// Records an evaluation with all its decisions and its author. Does nothing if no account was seen.
@@ -137,7 +136,7 @@ pub async fn record_policies(
         .await
 }
 
-/// Whether the options of a decision are recorded: those of policies other than `threshold`, except for quiet
+/// Returns whether the options of a decision are recorded: those of policies other than `threshold`, except for quiet
 /// on-demand namespaces.
 fn is_worth_recording(decision: &Decision) -> bool {
     let stays_on_demand = decision.current == Some(Capacity::OnDemand)
@@ -172,7 +171,7 @@ fn policy_decision(
     }
 }
 
-/// The trace, if it contains more than the reason: sizes that guards considered, or their expected costs.
+/// Returns the trace if it contains more than the reason, that is, sizes that guards considered, or expected costs.
 fn recorded_options(decision: &Decision) -> &[ConsideredOption] {
     let options = decision.options.as_slice();
     let is_priced = options.iter().any(|option| option.cost.is_some());

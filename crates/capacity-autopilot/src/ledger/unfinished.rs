@@ -1,4 +1,4 @@
-//! Changes that the ledger has as in progress, because the run that made them was stopped: how they ended.
+//! Finds out how changes ended that the ledger still lists as in progress, because the run that made them was stopped.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::change::{ChangeOrder, ChangeSteps, Outcome, Progressed};
 const AT_ONCE: usize = 8;
 /// How long reading one change may take.
 const BOUND: Duration = Duration::from_secs(20);
-/// Capacity that has not arrived this long after its operation was fulfilled was changed again.
+/// If the new capacity does not show this long after the change was recorded, someone must have changed it again.
 const ARRIVED: SignedDuration = SignedDuration::from_mins(10);
 
-/// Looks up how the changes ended that the ledger has as in progress, records it, and returns those that have ended. A change
-/// that is still running, or cannot be read now, stays in progress.
+/// Looks up the changes that the ledger lists as in progress, records the outcomes of those that have ended, and returns them. A
+/// change that is still running, or cannot be read now, stays in progress.
 ///
 /// # Errors
 ///
@@ -65,12 +65,12 @@ async fn ended(steps: &ChangeSteps, mut record: ChangeRecord, now: Timestamp) ->
         Progressed::Ended(ending) => (ending.outcome, ending.error),
         Progressed::NeverPosted => (
             Outcome::Unknown,
-            Some("the service does not know its operation".to_owned()),
+            Some("the service does not know the operation".to_owned()),
         ),
         Progressed::Arriving if age > ARRIVED => (
             Outcome::Unknown,
             Some(format!(
-                "its operation has ended, but the namespace does not have {}",
+                "the operation has ended, but the namespace does not have {}",
                 order.to
             )),
         ),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use capacity_engine::NamespaceId;
 use openmetrics_reader::temporal_cloud::Series;
 
-/// A search for families that failed.
+/// Why a search for families failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SearchError {
@@ -30,7 +30,7 @@ pub(super) fn number_of(series: &Series<'_>, namespaces: &[NamespaceId]) -> Opti
     namespaces.iter().position(|namespace| namespace.as_str() == id)
 }
 
-/// NaN means unknown, and unknown is not zero.
+/// Returns whether a value is not zero. NaN means unknown, which is not zero either.
 pub(super) fn is_not_zero(value: f64) -> bool {
     value.is_nan() || value.abs() > 0.0
 }

@@ -17,7 +17,7 @@ pub(crate) enum Detail {
     Everything,
 }
 
-/// In a large account, families with more series per namespace than this are read for candidates only.
+/// Number of series per namespace above which a family of a large account is read for candidates only.
 const MANY_SERIES: u32 = 10;
 
 impl Detail {
@@ -57,8 +57,8 @@ impl Detail {
     }
 }
 
-/// Up to this number of points per minute, everything is read from Prometheus at once: reading an hour of
-/// them takes a few seconds.
+/// Number of points per minute up to which everything is read from Prometheus at once: reading an hour of them takes a few
+/// seconds.
 const STORED_POINTS: usize = 30_000;
 
 /// Returns what to read first for this number of namespaces: everything, if it fits into one response of the

@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn value_idle_and_unavailable_are_told_apart() {
+    fn value_idle_and_unavailable_are_distinguished() {
         let metrics = folded(
             r#"
             action_limit{NS="idle.a1b2c"} 500 1790000040
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_that_is_none_is_unknown_and_not_zero() {
+    fn an_invalid_rate_is_unknown_and_not_zero() {
         for value in ["NaN", "+Inf", "-1"] {
             let metrics = folded(&format!(
                 r#"total_action_count{{NS="pay.a1b2c"}} {value} 1790000040"#
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_a_scrape_job_overwrote_counts_for_none() {
+    fn samples_with_an_overwritten_namespace_count_for_no_namespace() {
         let metrics = folded(
             r#"
             action_limit{NS="pay.a1b2c",exported_temporal_namespace="orders.a1b2c"} 500 1790000040
@@ -290,7 +290,7 @@ mod tests {
                 .expect_err("unknown")
                 .to_string();
             assert!(
-                why.contains("actions is throttled is unknown: a rate of"),
+                why.contains("throttling of actions is unknown: a rate of"),
                 "{why}"
             );
             // Certain throttling still counts.
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn standby_series_alone_tell_nothing() {
+    fn with_standby_series_alone_usage_is_unknown() {
         let metrics = folded(r#"total_action_count{NS="pay.a1b2c",namespace_mode="passive"} 5 1790000040"#);
         assert!(metrics.namespaces["pay.a1b2c"].sample.is_err());
     }
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn the_minute_is_the_oldest_of_what_it_rests_on() {
+    fn the_minute_is_the_oldest_of_its_inputs() {
         let metrics = folded(
             r#"
             action_limit{NS="pay.a1b2c"} 500 1789999500

@@ -41,7 +41,7 @@ impl Histories {
 
 fn window_of(older: Option<&PackedMinutes>, newest: MinuteSample) -> UsageWindow {
     let older = older.into_iter().flatten();
-    // The sampler may have recorded a newer minute by now. The decision, and the limits, are of `newest`.
+    // The sampler may have recorded a newer minute by now. The decision and the limits are those of `newest`.
     let older = older.filter(|sample| sample.minute <= newest.minute);
     UsageWindow::from_samples(older.chain([newest])).unwrap_or_else(|| UsageWindow::of_one(newest))
 }

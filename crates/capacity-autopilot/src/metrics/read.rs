@@ -11,7 +11,7 @@ use super::usage::AccountMetrics;
 use crate::text::chain;
 use crate::warning::ObserveFailure;
 
-/// Wait after a refusal without `Retry-After`.
+/// Time to wait after a refusal without `Retry-After`.
 const AFTER_REFUSAL: Duration = Duration::from_mins(2);
 
 /// Metrics that were read.

@@ -23,7 +23,7 @@ pub struct RecordedMinute<'a> {
     pub actions: MinuteActions,
 }
 
-/// Whole actions that were served and throttled in a minute.
+/// Returns the whole actions that were served and throttled in a minute.
 pub(crate) fn actions_of(usage: &PerLimit<Usage>) -> MinuteActions {
     let usage = &usage[LimitKind::Actions];
     MinuteActions {

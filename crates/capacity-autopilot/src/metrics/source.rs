@@ -11,7 +11,7 @@ use super::prometheus::PrometheusClient;
     not(feature = "prometheus"),
     expect(
         clippy::large_enum_variant,
-        reason = "without the feature the other one has no values"
+        reason = "without the feature, the other variant cannot be constructed"
     )
 )]
 #[derive(Debug)]

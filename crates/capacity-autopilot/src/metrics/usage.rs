@@ -15,7 +15,7 @@ use openmetrics_reader::temporal_cloud::{
 
 use super::families::limit_of;
 
-/// With at least this many active namespaces, every limit is expected to have usage somewhere.
+/// Number of active namespaces from which every limit is expected to have usage somewhere.
 const SEVERAL: usize = 3;
 
 /// Maximum number of unlisted namespaces named in the warning.
@@ -24,16 +24,16 @@ const NAMED_UNLISTED: usize = 5;
 /// Why the newest minute of a namespace cannot be used.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum UnusableMinute {
-    #[error("how much of its {} is throttled is unknown: {why}", kind.noun())]
+    #[error("throttling of {} is unknown: {why}", kind.noun())]
     Throttling { kind: LimitKind, why: Unreadable },
     #[error("the {} of the newest minute are unknown: {}", kind.noun(), listed(why))]
     Unreadable {
         kind: LimitKind,
         why: BTreeSet<Unreadable>,
     },
-    #[error("only standby series are reported{}, none of an active replica", standby_words(.0))]
+    #[error("only standby series are reported{}, none from an active replica", standby_words(.0))]
     OnlyStandby(PerLimit<Rate>),
-    #[error("no sample has a time")]
+    #[error("no sample has a timestamp")]
     NoTime,
 }
 
@@ -238,9 +238,9 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// The reader and the engine round a rate in the same way, so that a figure does not depend on which of them read it.
+        /// The reader and the engine round a rate in the same way, so that a figure does not depend on which of them computed it.
         #[test]
-        fn the_reader_and_the_engine_round_alike(value in prop_oneof![0.0..1e6f64, prop::num::f64::ANY]) {
+        fn the_reader_and_the_engine_round_the_same_way(value in prop_oneof![0.0..1e6f64, prop::num::f64::ANY]) {
             let reported = temporal_cloud::Rate::from_per_second(value);
             prop_assert_eq!(reported.map(rate), Rate::from_per_second(value));
         }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::policies::Judge;
 use crate::namespaces::is_on_demand;
 
-/// The first pass of the pure rule. Namespaces are indexes of snapshots.
+/// The first pass of the pure rule. Namespaces are identified by the index of their snapshot.
 pub(super) struct Candidates<'a> {
     pub(super) acting: &'a Judge,
     pub(super) shadow: Option<&'a Judge>,
@@ -19,12 +19,12 @@ impl Candidates<'_> {
         self.acting.wants_capacity_info(snapshot, self.account, self.now)
     }
 
-    /// Namespaces for which the policy wants a change.
+    /// Returns the namespaces for which the active policy wants a change.
     pub(super) fn of_acting(&self, snapshots: &[Snapshot]) -> Vec<usize> {
         numbers(snapshots, |snapshot| self.wants_info(snapshot))
     }
 
-    /// Namespaces for which the active or the shadow policy wants a change.
+    /// Returns the namespaces for which the active or the shadow policy wants a change.
     pub(super) fn of_both(&self, snapshots: &[Snapshot]) -> Vec<usize> {
         let in_shadow = |snapshot: &Snapshot| {
             let mut shadow = self.shadow.iter();
@@ -35,15 +35,15 @@ impl Candidates<'_> {
         })
     }
 
-    /// Namespaces for which the rule may want a change, or whose throttled share is reported.
+    /// Returns the namespaces that are throttled, or for which the active policy may want a change.
     pub(super) fn worth_details(&self, snapshots: &[Snapshot]) -> Vec<usize> {
         numbers(snapshots, |snapshot| {
             is_throttled(snapshot) || self.wants_info(snapshot)
         })
     }
 
-    /// Namespaces in the ledger's data that must be read again: those that may be released, unless the
-    /// `ledger_is_enough` for that, and those that are throttled and were only partly read.
+    /// Returns the namespaces from the ledger that must be read again: those that may be released, unless `ledger_is_enough`, and
+    /// throttled ones that were only partly read.
     pub(super) fn worth_reading_again(&self, snapshots: &[Snapshot], ledger_is_enough: bool) -> Vec<usize> {
         numbers(snapshots, |snapshot| {
             let wants = self.wants_info(snapshot);

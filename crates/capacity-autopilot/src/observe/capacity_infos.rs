@@ -14,8 +14,8 @@ use crate::warning::{ObserveFailure, StoppedAsking};
 /// How many capacity infos are requested at a time. The client's own rate limit also applies.
 const CONCURRENT: usize = 8;
 
-/// After this time without a response, stop requesting: decisions based on what was read do not wait for the
-/// rest. Longer than any pause in a single call.
+/// Time without a response after which no more capacity infos are requested, so that decisions do not wait for the rest. Longer
+/// than any pause in a single call.
 const NO_ANSWER: Duration = Duration::from_secs(35);
 
 /// Reads the capacity infos for one evaluation.

@@ -96,7 +96,7 @@ pub(super) fn evaluation_of(mut account: ObservedAccount, decisions: Vec<Judged>
     }
 }
 
-/// The account's metrics are incomplete, or no namespace that was evaluated has usable ones.
+/// Returns why the metrics are unavailable: those of the account are incomplete, or no evaluated namespace has usable ones.
 fn metrics_unavailable(account: &AccountView, decisions: &[Judged]) -> Option<MetricsProblem> {
     let mut without_metrics = None;
     for judged in decisions {

@@ -29,7 +29,7 @@ const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 /// of each wait. A sampler with an interval of one minute has written it by then.
 const SAMPLER_WAITS: u32 = 8;
 const SAMPLER_WAIT: Duration = Duration::from_secs(10);
-/// A sampler whose last minute exceeds the allowed age by at most this much still counts as working.
+/// Time by which a sampler's last minute may exceed the allowed age for the sampler to count as working.
 const SAMPLED_LATELY: SignedDuration = SignedDuration::from_mins(3);
 
 /// The usage that was read first, by its source.
@@ -133,7 +133,7 @@ pub(super) async fn list_and_read<'a>(
     };
     let ((listed, timing), early) = tokio::try_join!(listing, async { Ok(early.await) })?;
     let early = before.zip(early);
-    // What was read early is dropped if it is not of this list; `Round::observed` then reads again.
+    // What was read early is dropped if it is not from this list; `Round::observed` then reads again.
     let early = early.filter(|(before, early)| early.is_of(before, &listed));
     Ok((listed, timing, early.map(|(_, early)| early)))
 }

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::reading::Reading;
 
-/// Maximum number of foreign changes that are looked up in one evaluation.
+/// Maximum number of other people's changes that are looked up in one evaluation.
 const MOST: usize = 20;
-/// Older changes are not reported.
+/// Maximum age of a change that is reported.
 const LATELY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Fills in the capacity of namespaces before someone else recently changed it.

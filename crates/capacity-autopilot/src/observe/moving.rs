@@ -5,7 +5,8 @@ use futures::StreamExt;
 
 use crate::autopilot::Autopilot;
 
-/// Few namespaces add or remove a region at a time. Beyond this number, the value from the list is kept.
+/// Maximum number of operations to look up; beyond it, the value from the list is kept. Few namespaces add or remove a region at
+/// a time.
 const MOST: usize = 20;
 /// Maximum number of concurrent requests for operations.
 const CONCURRENT: usize = 4;

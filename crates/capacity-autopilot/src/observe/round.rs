@@ -23,7 +23,7 @@ use crate::text::chain;
 use crate::timing::{Part, Running, Timing};
 use crate::warning::{ObserveFailure, Warning};
 
-/// The view of the account before its metrics are read.
+/// Returns the view of the account before its metrics are read.
 fn account_view(autopilot: &Autopilot, request: &EvaluationRequest) -> AccountView {
     let mut account = AccountView::new(MetricsHealth::Complete);
     account.home.clone_from(&autopilot.settings().home);
@@ -237,7 +237,7 @@ impl<'a> Round<'a> {
         self.errors.extend(failure);
     }
 
-    /// Returns the namespaces whose capacity info is needed, as far as is known now.
+    /// Returns the namespaces whose capacity info is needed, as far as is known at this point.
     fn numbers_of(&self, infos: Infos) -> Vec<usize> {
         match infos {
             Infos::OfCandidates => self.candidates().of_both(&self.snapshots),
@@ -356,7 +356,7 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Namespaces that are throttled in a way that this version does not know are not scaled down.
+    /// Restricts namespaces that are throttled in a way that this version does not know, so that they are not scaled down.
     async fn look_for_unknown_throttling(&mut self, warnings: &mut Vec<Warning>) {
         let candidates = self.candidates().of_acting(&self.snapshots).into_iter();
         let scaled_down: Vec<NamespaceId> = candidates
@@ -369,8 +369,8 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// A ledger minute does not contain the traffic of standby replicas, so the last value that this process
-    /// read is reported.
+    /// Fills in the traffic of standby replicas. A ledger minute does not contain it, so the last value that this process read is
+    /// used.
     fn fill_in_standby(&mut self) {
         let now = self.autopilot.now();
         for (name, snapshot) in self.names.iter().zip(&mut self.snapshots) {
@@ -402,7 +402,8 @@ impl<'a> Round<'a> {
     }
 }
 
-/// A re-evaluation never uses the requests of the sampler's next minute, on which it would decide as well.
+/// Returns why metrics are read. A re-evaluation leaves the requests for the next sample to the sampler, because it can use that
+/// sample.
 fn purpose(
     autopilot: &Autopilot,
     ledger_is_enough: bool,
@@ -424,7 +425,7 @@ fn purpose(
     }
 }
 
-/// While the ledger fails, nothing is scaled down; scaling up continues.
+/// Returns the restriction that applies while the ledger fails: nothing is scaled down; scaling up continues.
 fn ledger_unavailable(error: &dyn std::error::Error) -> Restriction {
     Restriction::new(
         Direction::ScaleDown,

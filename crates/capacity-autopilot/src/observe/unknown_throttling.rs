@@ -10,7 +10,7 @@ use crate::autopilot::Autopilot;
 use crate::metrics::{MetricsSource, SearchError, endpoint, prometheus};
 
 const WORD: &str = "throttled";
-/// The service rarely adds families, and each lookup takes a request.
+/// Interval between lookups: the service rarely adds families, and each lookup takes a request.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
 /// Returns the throttling families among some names that belong to none of the known limits.
@@ -64,7 +64,7 @@ pub(super) async fn restrictions(
         .into_iter()
         .map(|(number, family)| {
             let reason = format!(
-                "{family} is not zero, a kind of throttling that this version does not know; upgrade, or release it manually"
+                "{family} is not zero, which is a kind of throttling that this version does not know; upgrade, or release the capacity manually"
             );
             let code = ReasonCode::UnknownThrottling;
             let of_all = Restriction::new(Direction::ScaleDown, code, reason, RestrictionOrigin::Metrics);

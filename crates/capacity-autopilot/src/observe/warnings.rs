@@ -48,7 +48,7 @@ pub(super) fn of_metrics(metrics: &AccountMetrics, whole_account: bool, warnings
     warnings.extend(missing.map(Warning::FamilyMissing));
 }
 
-/// Problems of the whole account, which rows mention only briefly, and holds because of an estimate.
+/// Adds warnings about problems of the whole account, which rows mention only briefly, and about holds because of an estimate.
 pub(super) fn of_decisions(account: &AccountView, decisions: &[Judged], warnings: &mut Vec<Warning>) {
     if let MetricsHealth::Incomplete { why, .. } = &account.metrics {
         warnings.push(Warning::MetricsUnavailable(why.clone()));
@@ -56,7 +56,7 @@ pub(super) fn of_decisions(account: &AccountView, decisions: &[Judged], warnings
     warnings.extend(of_estimates(decisions));
 }
 
-/// Returns the savings that are held because usage in the last hour is only an estimate.
+/// Returns a warning about the savings that are held because usage in the last hour is only an estimate.
 fn of_estimates(decisions: &[Judged]) -> Option<Warning> {
     let held = decisions
         .iter()

@@ -19,13 +19,13 @@ use crate::evaluation::Judged;
 pub struct PlannedDecision {
     /// Full id of the namespace, `name.account`.
     pub namespace: String,
-    /// The action.
+    /// What to do with the capacity of the namespace.
     pub action: ActionName,
     /// Current TRUs; 0 means on-demand, null if unknown.
     pub current_trus: Option<u32>,
     /// TRUs after the plan is executed; 0 means on-demand, null if unknown.
     pub wanted_trus: Option<u32>,
-    /// Target that a restriction or guard held back; 0 means on-demand, null if there is none.
+    /// Target that a restriction or guard blocked; 0 means on-demand, null if there is none.
     pub blocked_trus: Option<u32>,
     /// Stable code of the reason, in snake case.
     pub reason_code: String,
@@ -56,7 +56,7 @@ pub struct Percent {
 }
 
 impl Percent {
-    /// Returns whether the share is less than half a tenth.
+    /// Returns whether the share rounds to zero.
     pub const fn is_zero(self) -> bool {
         self.tenths == 0
     }

@@ -83,7 +83,7 @@ pub enum PlanError {
     #[error("the plan was changed after it was saved: make a new one instead of editing it")]
     Edited,
     /// A plan that is too old.
-    #[error("the plan is {} old, and at most {} are allowed: make a new one", counted(*.age_minutes, "minute"), PLAN_MAX_AGE.as_mins())]
+    #[error("the plan is {} old, but the maximum is {}: make a new one", counted(*.age_minutes, "minute"), PLAN_MAX_AGE.as_mins())]
     TooOld {
         /// Age of the plan in minutes.
         age_minutes: i64,
@@ -99,7 +99,7 @@ pub enum PlanError {
     Decision {
         /// The namespace, as in the plan.
         namespace: String,
-        /// The contradiction.
+        /// How the parts contradict each other.
         problem: String,
     },
 }
@@ -158,7 +158,7 @@ impl Plan {
             (Some(fewest), Some(most)) => {
                 format!("{}, {fewest} to {most} of 60 minutes known", self.usage_window)
             }
-            _ => format!("{}, no minute known", self.usage_window),
+            _ => format!("{}, no minutes known", self.usage_window),
         }
     }
 
@@ -170,7 +170,9 @@ impl Plan {
         orders
             .filter_map(|decision| {
                 self.order(decision)
-                    .inspect_err(|error| tracing::warn!(%error, "a change is not carried out"))
+                    .inspect_err(
+                        |error| tracing::warn!(%error, "skipping a change that cannot be carried out"),
+                    )
                     .ok()
             })
             .collect()
@@ -224,7 +226,9 @@ impl Plan {
             .parse()
             .map_err(|error| wrong(format!("{error}")))?;
         if self.account.is_some() && namespace.account() != self.account.as_deref() {
-            return Err(wrong("it belongs to another account than the plan".to_owned()));
+            return Err(wrong(
+                "it belongs to a different account than the plan".to_owned(),
+            ));
         }
         let (Some(from), Some(to)) = (decision.current_trus, decision.wanted_trus) else {
             return Err(wrong("its capacity is unknown".to_owned()));
@@ -238,7 +242,7 @@ impl Plan {
         };
         if expected != decision.action {
             return Err(wrong(format!(
-                "{} does not lead from {from} to {to} TRUs",
+                "the action `{}` does not change {from} to {to} TRUs",
                 decision.action.as_str()
             )));
         }

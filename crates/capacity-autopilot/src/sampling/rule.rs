@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use crate::metrics::endpoint::requests_for;
 use crate::metrics::{Detail, MetricsSource, first_detail};
 
-/// The endpoint shows a new minute every minute.
+/// Interval at which the endpoint shows a new minute.
 pub(super) const MINUTE: SignedDuration = SignedDuration::from_secs(60);
 const HOUR_SECONDS: u64 = 3_600;
 /// Known minutes of an hour that are enough to release capacity (the `threshold` policy), with some margin
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_that_is_enough_is_enough_and_none_is_named_that_the_endpoint_does_not_give() {
+    fn the_reported_budget_is_enough_and_never_exceeds_the_endpoints_limit() {
         let small = rule_for(3, 1, 1, 55);
         assert!(!small.is_enough());
         let budget = small

@@ -14,11 +14,10 @@ use crate::namespaces::{account_of, is_on_demand};
 use crate::reading::{Purpose, Reading};
 use crate::text::chain;
 
-/// A namespace that stays throttled is signaled again after this time, because the scale-up did not happen.
+/// Time after which a namespace that stays throttled is signaled again, because the scale-up did not happen.
 const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(15);
-/// A namespace whose usage exceeds this percentage of a limit is signaled. It is signaled again only after
-/// usage has dropped below the second percentage: among thousands of namespaces, some are always about to
-/// cross any single one.
+/// Percentage of a limit above which a namespace is signaled. It is signaled again only after usage has dropped below the second
+/// percentage: among thousands of namespaces, some always hover around any single threshold.
 const CLOSE: u128 = 80;
 const STILL_CLOSE: u128 = 70;
 /// Maximum time until a new namespace is sampled.
@@ -202,8 +201,7 @@ impl<'a> Sampler<'a> {
                 continue;
             };
             if is_throttled(read) {
-                // If the policy does not scale provisioned namespaces up further, a person has to: signal
-                // them once.
+                // If the policy does not scale provisioned namespaces up further, a person has to act, so signal them only once.
                 let told = self.throttled.get(name).copied().filter(|_| !follows);
                 let lately = told.filter(|told| is_raised(read) || now.duration_since(*told) < TOLD_AGAIN);
                 throttled.insert(name.clone(), lately.unwrap_or(now));
@@ -233,7 +231,7 @@ fn newest_minute(metrics: &AccountMetrics) -> Option<Timestamp> {
     metrics.namespaces.values().filter_map(minute_of).max()
 }
 
-/// Whether the limit is above the on-demand limit, as it is for a provisioned namespace.
+/// Returns whether the limit is above the on-demand limit, as it is for a provisioned namespace.
 fn is_raised(read: &NamespaceMetrics) -> bool {
     let kind = LimitKind::Actions;
     read.limits[kind] > read.envelopes[kind]
@@ -248,7 +246,7 @@ fn is_throttled(read: &NamespaceMetrics) -> bool {
     })
 }
 
-/// Whether the demand exceeds this percentage of a limit.
+/// Returns whether the demand exceeds this percentage of a limit.
 fn is_above(read: &NamespaceMetrics, percent: u128) -> bool {
     let above = |asked: Rate, limit: Rate| {
         u128::from(asked.micros_per_second()) * 100 > u128::from(limit.micros_per_second()) * percent

@@ -12,13 +12,13 @@ use crate::metrics::families::family_of;
 use crate::metrics::read::{Read, Unread};
 use crate::metrics::usage::{AccountMetrics, NamespaceMetrics, Origin, account_metrics};
 
-/// Samples from the future are read too, so that they can be recognized.
+/// How far into the future samples are read, so that samples from the future can be detected.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
 /// Number of namespaces times minutes that are folded at the same time; bounds memory.
 const CELLS: i64 = 100_000;
-/// An evaluation uses a little more than an hour.
+/// Maximum number of minutes that are read at a time; an evaluation uses a little more than an hour.
 const LONGEST_PART: i64 = 75;
-/// An idle namespace has limits but no rates. One limit per minute is enough to distinguish it from a namespace that was not scraped.
+/// The family that shows that a namespace was scraped: an idle one has limits but no rates, and one limit per minute is enough.
 const SHOWS_IDLE: (LimitKind, Part) = (LimitKind::Actions, Part::Limit);
 
 /// Returns the end of the range that is read at a given time.
@@ -59,7 +59,7 @@ pub(crate) async fn read(
         let minutes = each_minute(client, &asked, |minute| add(&mut read, minute))
             .await
             .map_err(Unread::from)?;
-        // A partial response, such as one of Thanos, leaves out series without an error, and absent must
+        // A partial response, such as one from Thanos, leaves out series without an error, and absent must
         // not look idle.
         if !minutes.partial.is_empty() {
             return Err(Unread::because(format!(
@@ -161,8 +161,8 @@ pub(super) async fn each_minute(
 /// Maximum age of the endpoint's data when it is scraped.
 const SHOWN_LATE: SignedDuration = SignedDuration::from_mins(4);
 
-/// The service measures full minutes. A sample with any other timestamp has the time of its scrape
-/// (`honor_timestamps: false`), and is treated as old as it can be.
+/// Returns when a sample was measured. The service measures full minutes, so any other timestamp is the time of the scrape
+/// (`honor_timestamps: false`), and the sample is treated as being as old as possible.
 fn measured_at(stored: Timestamp) -> Timestamp {
     if stored.as_millisecond().rem_euclid(60_000) == 0 {
         return stored;
@@ -219,7 +219,7 @@ pub async fn stored_series(
     Ok(found)
 }
 
-/// Families that have any sample in the last hour. The others are missing, not idle.
+/// Returns the families that have any sample in the last hour. The others are missing, not idle.
 async fn declared(
     client: &PrometheusClient,
     served: PerLimit<bool>,
