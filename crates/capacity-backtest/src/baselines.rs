@@ -27,7 +27,7 @@ impl BacktestPolicy for Fixed {
 /// Size of the `threshold` policy. Its default of 5 is not an available size.
 const THRESHOLD_TRUS: u32 = 6;
 
-/// `threshold` releases below this many actions an hour.
+/// Number of actions an hour below which `threshold` releases.
 const IDLE_HOUR: i64 = 100;
 
 /// Minimum number of samples for an hour to count as known.

@@ -7,7 +7,7 @@ const WEEK: usize = 7 * 24 * 60;
 /// Lowest envelope: 500 actions per second, in actions per minute.
 const LOWEST: i64 = 30_000;
 
-/// Values below this have a separate bucket each.
+/// Value below which every value has a separate bucket.
 const EXACT: u32 = 2048;
 
 /// Number of buckets per coarse bucket.
@@ -152,7 +152,7 @@ impl Envelope {
         bucket.minutes += 1;
     }
 
-    /// Actions per minute that on-demand admits: max(500/s, min(4 x mean, 2 x p90)).
+    /// Returns the actions per minute that on-demand admits: max(500/s, min(4 x mean, 2 x p90)).
     pub(crate) fn limit(&self) -> i64 {
         self.limit
     }
@@ -161,7 +161,7 @@ impl Envelope {
     pub(crate) fn update(&mut self) {
         let minutes = i64::try_from(self.served.len()).unwrap_or(1).max(1);
         let by_mean = 4 * self.sum / minutes;
-        // The lower of both is then at most the floor, and the percentile is not needed.
+        // The lower of the two is then at most the floor, and the percentile is not needed.
         self.limit = if by_mean <= LOWEST {
             LOWEST
         } else {

@@ -68,7 +68,7 @@ impl Backlog {
         minute
     }
 
-    /// Action-minutes until the backlog has drained at a limit.
+    /// Returns the action-minutes until the backlog has drained at a limit.
     pub(crate) fn tail(self, limit: i64) -> i64 {
         // The square of a long queue does not fit into 64 bits. The fallback leaves room for sums.
         let queue = i128::from(self.queue);
@@ -76,7 +76,7 @@ impl Backlog {
     }
 }
 
-/// One of several whole-number parts that add up to a total.
+/// Returns one of several whole-number parts that add up to a total.
 fn share(total: i64, part: i64, parts: i64) -> i64 {
     // Differences of running totals, so that the parts add up exactly.
     total * (part + 1) / parts - total * part / parts

@@ -46,7 +46,7 @@ impl Hour<'_> {
     }
 }
 
-/// The hours of a trace, one after the other.
+/// Returns the hours of a trace, in order.
 fn hours(trace: &Trace) -> impl Iterator<Item = Hour<'_>> {
     let mut envelope = Envelope::new();
     let length = i64::try_from(trace.len()).unwrap_or(i64::MAX);
@@ -115,12 +115,12 @@ impl<'a> Program<'a> {
         i64::try_from(cost).unwrap_or(i64::MAX / 8).min(i64::MAX / 8)
     }
 
-    /// Cost so far.
+    /// Returns the cost so far.
     fn spent(&self, path: &Path) -> i64 {
         self.with_waiting(path, 0)
     }
 
-    /// Cost so far, plus the cost of the remaining backlog.
+    /// Returns the cost so far, plus the cost of the remaining backlog.
     fn cost(&self, hour: &Hour<'_>, path: &Path) -> i64 {
         self.with_waiting(path, path.backlog.tail(self.limit(hour, path.option)))
     }
@@ -212,8 +212,7 @@ impl<'a> Program<'a> {
         paths.into_iter().min_by_key(|path| self.cost(hour, path))
     }
 
-    /// Among courses with the same option, returns those that no other course beats in everything that
-    /// matters from now on.
+    /// Returns, among courses with the same option, those that no other course beats in everything that matters from now on.
     fn promising(&self, hour: &Hour<'_>, paths: impl Iterator<Item = Path>) -> Vec<Path> {
         let mut paths: Vec<Path> = paths.collect();
         paths.sort_by_cached_key(|path| (self.spent(path), path.backlog.queue, path.answerable_since()));
@@ -237,18 +236,18 @@ impl<'a> Program<'a> {
     }
 }
 
-/// The best course with one option per hour and full knowledge.
+/// Returns the best course with one option per hour and full knowledge.
 pub(crate) fn oracle(trace: &Trace, settings: &Settings) -> Score {
     Program::new(settings, Knowledge::All).score(trace)
 }
 
-/// The best course whose scale-ups respond only to observable throttling; releases and holds use hindsight.
+/// Returns the best course whose scale-ups respond only to observable throttling; releases and holds use hindsight.
 pub(crate) fn reactive(trace: &Trace, settings: &Settings) -> Score {
     Program::new(settings, Knowledge::Reactive).score(trace)
 }
 
 impl Path {
-    /// First minute of a burst to which a scale-up may respond.
+    /// Returns the first minute of a burst to which a scale-up may respond.
     fn answerable_since(&self) -> i64 {
         self.unanswered.unwrap_or(i64::MAX)
     }
@@ -282,7 +281,7 @@ impl Program<'_> {
             })
     }
 
-    /// Whether a course may begin an hour with an option: the same, a smaller one, or a larger one that
+    /// Returns whether a course may begin an hour with an option: the same, a smaller one, or a larger one that
     /// responds to throttling.
     fn may_enter(&self, hour: &Hour<'_>, path: &Path, option: u32) -> bool {
         let larger = self.limit(hour, option) > self.limit(hour, path.option);
@@ -311,7 +310,7 @@ impl Program<'_> {
             minute = self.live(hour, &mut path, minute, answers);
         }
         self.bill(hour, &mut path, waiting, entered);
-        // It plays no role with full knowledge; courses that differ only in it are the same.
+        // It makes no difference with full knowledge; courses that differ only in it are the same.
         if self.knowledge == Knowledge::All {
             path.unanswered = None;
         }

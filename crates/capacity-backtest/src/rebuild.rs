@@ -11,7 +11,7 @@ use crate::trace::{Load, Trace};
 /// Marks an unknown minute.
 const UNKNOWN: u32 = u32::MAX;
 
-/// After this number of missing minutes, the queue is unknown, because no policy's window is longer.
+/// Number of missing minutes after which the queue is unknown, because no policy's window is longer.
 const FORGOTTEN_AFTER: i64 = 60;
 
 /// A load that is rebuilt minute by minute. Uses four bytes of memory per minute.
@@ -155,7 +155,7 @@ mod tests {
 
     /// The load of a simulated on-demand namespace is rebuilt from its recording.
     #[test]
-    fn the_load_is_found_again_from_what_was_served_and_throttled() {
+    fn the_load_is_rebuilt_from_served_and_throttled_actions() {
         let actions = |minute: u32| if minute % 600 < 20 { 90_000 } else { 6_000 };
         let asked = Trace::from_minutes(
             (0..3_000).map(|minute| {

@@ -85,7 +85,7 @@ impl Score {
     }
 }
 
-/// Returns the cost of a change in a score (one dollar), as actions at a price.
+/// Converts the cost of a change in a score, one dollar, to actions at this price.
 pub(crate) fn change_actions(price: PricePerMillion) -> i64 {
     // Leaves room for the product with a number of changes.
     i64::try_from(Decimal::from(1_000_000) / price.dollars()).unwrap_or(i64::MAX / 1_000_000)

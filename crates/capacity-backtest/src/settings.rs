@@ -131,7 +131,7 @@ pub struct Settings {
     pub parameters: Parameters,
     /// Available sizes, smallest first.
     pub ladder: Vec<Size>,
-    /// Warm-up days that fill the envelope and the history before results count.
+    /// Warm-up days, which establish the envelope and the history and do not count in the results.
     pub warmup_days: usize,
     /// Price of a million actions. The optima use it to weigh a change (one dollar).
     pub price: PricePerMillion,
@@ -154,7 +154,7 @@ impl Settings {
     }
 }
 
-/// Actions billed in addition to those used, in an hour whose highest option had this many TRUs.
+/// Returns the actions billed in addition to those used, in an hour whose highest option had this many TRUs.
 pub(crate) fn topup(trus: u32, used: i64) -> i64 {
     (360_000 * i64::from(trus.saturating_sub(1)) - used).max(0)
 }

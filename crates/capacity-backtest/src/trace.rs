@@ -28,7 +28,7 @@ const GAP: Load = Load {
     peak: u32::MAX,
 };
 
-/// More than any namespace serves. Larger numbers are mistakes in units.
+/// Highest accepted rate, above what any namespace serves. Larger numbers are mistakes in units.
 const MOST_APS: f64 = 10_000_000.0;
 
 /// Maximum length of a series: about 38 years of minutes.
@@ -41,9 +41,9 @@ const MOST_MINUTES: usize = 20_000_000;
 pub struct TraceError {
     /// Line of the file, starting from 1.
     pub line: usize,
-    /// The problem.
+    /// What is wrong with the line.
     pub problem: String,
-    /// The remedy.
+    /// How to fix the line.
     pub remedy: String,
 }
 
