@@ -221,7 +221,7 @@ pub struct CapacityRequest {
 const TIME_TO_APPLY: SignedDuration = SignedDuration::from_mins(2);
 
 impl CapacityRequest {
-    /// Returns another person's request in this state, with all other fields unknown.
+    /// Returns a request by someone else in this state, with all other fields unknown.
     pub const fn new(state: RequestState) -> Self {
         Self {
             state,
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ladder_is_sorted_and_leaves_out_what_is_no_number_of_trus() {
+    fn a_ladder_is_sorted_and_skips_values_that_are_not_whole_trus() {
         let ladder = Ladder::from_wire(&[8.0, 2.0, 2.0, 2.5, f64::NAN, -4.0, 0.0, 4.0]);
         assert_eq!(ladder.steps(), [trus(2), trus(4), trus(8)]);
         assert_eq!(ladder.at_least(trus(5)), Some(trus(8)));
@@ -353,7 +353,7 @@ mod tests {
     #[case::spec_without_value(ReportedMode::OnDemand, ReportedMode::ProvisionedWithoutValue, None)]
     #[case::no_value(ReportedMode::ProvisionedWithoutValue, ReportedMode::Absent, None)]
     #[case::unknown_mode(ReportedMode::Unknown("elastic".to_owned()), ReportedMode::Absent, None)]
-    fn present_capacity_is_told_from_status_and_spec(
+    fn present_capacity_is_determined_from_status_and_spec(
         #[case] status: ReportedMode,
         #[case] spec: ReportedMode,
         #[case] expected: Option<u32>,
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_failed_request_the_wish_of_the_spec_is_ignored() {
+    fn after_a_failed_request_the_spec_is_ignored() {
         let failed = CapacityRequest::new(RequestState::Failed);
         let present = present_capacity(
             &ReportedMode::OnDemand,

@@ -191,7 +191,7 @@ impl fmt::Display for ReasonCode {
 
 /// A reason code that this version does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a reason code of this version")]
+#[error("this version does not know the reason code `{0}`")]
 pub struct UnknownReasonCode(String);
 
 impl FromStr for ReasonCode {
@@ -265,8 +265,8 @@ pub struct ConsideredOption {
 }
 
 impl ConsideredOption {
-    /// Returns a size that was not chosen, with its limit in actions per second, the US dollars of an hour without actions, and
-    /// why it was not.
+    /// Returns an option that was not chosen, with its limit in actions per second, its cost of an hour without actions in US
+    /// dollars, and the reason.
     pub fn new(capacity: Capacity, limit: u64, idle_hour: Decimal, verdict: impl Into<String>) -> Self {
         Self {
             trus: capacity.trus(),
@@ -300,15 +300,15 @@ impl ConsideredOption {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Decision {
-    /// The namespace.
+    /// Namespace that the decision is about.
     pub namespace: NamespaceId,
-    /// The action.
+    /// What to do with the capacity of the namespace.
     pub action: Action,
     /// Current capacity of the namespace; `None` if it is unknown.
     pub current: Option<Capacity>,
     /// Capacity of the namespace after the decision; `None` if it is unknown.
     pub wanted: Option<Capacity>,
-    /// The capacity that the policy wanted and that a restriction or guard held back.
+    /// The capacity that the policy wanted but a restriction or guard blocked.
     pub blocked: Option<Capacity>,
     /// Stable code of the reason.
     pub reason_code: ReasonCode,
@@ -327,7 +327,7 @@ pub struct Decision {
     /// Name of the policy that decided.
     pub policy: String,
     /// Its trace: on-demand, the sizes that are known and the current one, smallest first, at most
-    /// [`PolicyTarget::MOST_OPTIONS`](crate::PolicyTarget::MOST_OPTIONS), each with what was made of it.
+    /// [`PolicyTarget::MOST_OPTIONS`](crate::PolicyTarget::MOST_OPTIONS), each with a verdict.
     pub options: Vec<ConsideredOption>,
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct NamespaceId(String);
 
-/// A string that cannot be a namespace id.
+/// A string that is not a valid namespace id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{id}` is not a namespace id: {problem}")]
 pub struct InvalidNamespaceId {
@@ -22,7 +22,7 @@ pub struct InvalidNamespaceId {
 }
 
 impl NamespaceId {
-    /// Returns the whole id.
+    /// Returns the full id.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -95,9 +95,9 @@ pub struct NamespacePatterns {
     globs: GlobSet,
 }
 
-/// A glob that does not parse.
+/// An invalid glob.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the pattern `{pattern}` does not parse: {problem}")]
+#[error("the pattern `{pattern}` is invalid: {problem}")]
 pub struct InvalidPattern {
     pattern: String,
     problem: String,
@@ -123,7 +123,7 @@ impl NamespacePatterns {
     ///
     /// # Errors
     ///
-    /// Returns the first pattern that is empty or does not parse.
+    /// Returns the first pattern that is empty or invalid.
     pub fn try_new<S: AsRef<str>>(patterns: &[S]) -> Result<Self, InvalidPattern> {
         let mut builder = GlobSetBuilder::new();
         for pattern in patterns {
@@ -212,7 +212,7 @@ mod tests {
     #[case::control("orders\n.a1b2c")]
     #[case::no_name(".a1b2c")]
     #[case::no_account("orders.")]
-    fn what_no_namespace_is_called_is_refused(#[case] text: &str) {
+    fn invalid_ids_are_refused(#[case] text: &str) {
         assert!(text.parse::<NamespaceId>().is_err());
     }
 
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_does_not_parse_is_named() {
+    fn an_invalid_pattern_is_named() {
         let error = NamespacePatterns::try_new(&["fine", "or[ders"]).expect_err("must not parse");
         assert!(error.to_string().contains("`or[ders`"), "{error}");
     }

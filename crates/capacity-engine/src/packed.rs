@@ -16,13 +16,13 @@ use crate::usage::{MinuteSample, Usage};
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 const LIMITS: usize = LimitKind::ALL.len();
-/// Served and throttled rate of each limit. Together with the flag for reported, they fit into one byte.
+/// Number of rates: served and throttled for each limit. One flag for each, and the flag for reported, fit into one byte.
 const RATES: usize = 2 * LIMITS;
 const REPORTED: u8 = 1 << RATES;
 /// Bytes of the largest minute.
 // Two bytes of flags, a timestamp of 16 bytes, and 10 bytes for a rate of 64 bits at seven bits per byte.
 const LARGEST: usize = 2 + 16 + RATES * 10;
-/// With thousands of namespaces, doubling the capacity would leave half of the memory unused.
+/// Bytes by which a buffer grows. With thousands of namespaces, doubling it would leave half of the memory unused.
 const GROWS_BY: usize = 256;
 
 /// The timestamp is one minute after the previous one.
@@ -151,7 +151,7 @@ impl Iterator for PackedIter<'_> {
     }
 }
 
-/// Served rate of each limit, followed by the throttled rate of each limit.
+/// Returns the served rate of each limit, followed by the throttled rate of each limit.
 fn rates_of(sample: &MinuteSample) -> [Rate; RATES] {
     let mut rates = [Rate::ZERO; RATES];
     for kind in LimitKind::ALL {
@@ -222,7 +222,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_packed_comes_out_the_same_in_the_same_order(samples in samples()) {
+        fn packed_minutes_are_read_back_unchanged_and_in_order(samples in samples()) {
             let packed: PackedMinutes = samples.iter().copied().collect();
             prop_assert_eq!(packed.iter().collect::<Vec<_>>(), samples);
         }

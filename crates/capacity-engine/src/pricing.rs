@@ -490,7 +490,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_month_costs_the_same_however_it_is_cut(
+        fn a_month_costs_the_same_however_it_is_split(
             list in any_list(), already in 0_u64..2_000_000_000,
             first in 0_u64..2_000_000_000, second in 0_u64..500_000_000_000,
         ) {

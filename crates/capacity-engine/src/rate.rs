@@ -16,14 +16,14 @@ pub struct Rate {
 
 const MICROS: u64 = 1_000_000;
 
-/// Far above any limit of the service, and far below the point at which sums overflow.
+/// Highest valid rate: far above any limit of the service, and far below the point at which sums overflow.
 const LARGEST_PER_SECOND: f64 = 1e12;
 
 impl Rate {
     /// A rate of zero.
     pub const ZERO: Self = Self { micros_per_second: 0 };
 
-    /// Returns a rate of a whole number per second.
+    /// Creates a rate from a whole number per second.
     pub const fn per_second(whole: u32) -> Self {
         Self {
             micros_per_second: whole as u64 * MICROS,
@@ -130,7 +130,7 @@ mod tests {
     #[case::infinite(f64::INFINITY)]
     #[case::negative(-0.001)]
     #[case::absurd(1e13)]
-    fn what_is_no_rate_is_none(#[case] measured: f64) {
+    fn invalid_rates_are_none(#[case] measured: f64) {
         assert_eq!(Rate::from_per_second(measured), None);
     }
 

@@ -69,7 +69,7 @@ pub struct Restriction {
     pub direction: Direction,
     /// The namespaces that the restriction applies to.
     pub scope: RestrictionScope,
-    /// Time when the restriction ends by itself; `None` if it has to be lifted.
+    /// Time when the restriction ends automatically; `None` if it has to be lifted.
     pub until: Option<Timestamp>,
     /// Reason code of decisions that it holds.
     pub code: ReasonCode,
@@ -80,7 +80,7 @@ pub struct Restriction {
 }
 
 impl Restriction {
-    /// Returns a restriction for the whole account that does not end by itself.
+    /// Returns a restriction for the whole account that does not end automatically.
     pub fn new(
         direction: Direction,
         code: ReasonCode,

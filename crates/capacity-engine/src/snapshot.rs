@@ -273,7 +273,7 @@ pub enum MetricsHealth {
 pub enum MetricsProblem {
     /// The key was rejected: someone has to act.
     Refused,
-    /// No answer arrived, or the source failed.
+    /// No response arrived, or the source failed.
     Unreachable,
     /// Part of the requested data was missing or unreadable.
     Incomplete,

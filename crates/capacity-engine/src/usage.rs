@@ -48,7 +48,7 @@ impl MinuteSample {
         }
     }
 
-    /// Returns a minute in which everything was read, with its action rates.
+    /// Returns a minute with these action rates, in which everything was read.
     pub fn of_actions(minute: Timestamp, served: Rate, throttled: Rate) -> Self {
         Self::idle(minute).with(LimitKind::Actions, Usage { served, throttled })
     }

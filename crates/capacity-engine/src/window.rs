@@ -10,7 +10,7 @@ use crate::usage::MinuteSample;
 /// Minutes in a full window.
 const WINDOW_MINUTES: u32 = 60;
 
-/// With fewer known minutes than this, an hour's total is an estimate (the `threshold` policy).
+/// Number of known minutes below which an hour's total is an estimate (the `threshold` policy).
 // 80% of 60 minutes.
 const KNOWN_ENOUGH: usize = 48;
 
@@ -26,7 +26,7 @@ pub struct UsageWindow {
 
 /// A stored window without a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a usage window has at least one sample")]
+#[error("a usage window must contain at least one sample")]
 pub struct EmptyWindow;
 
 impl TryFrom<Vec<MinuteSample>> for UsageWindow {
@@ -98,8 +98,7 @@ impl UsageWindow {
         &self.newest
     }
 
-    /// Returns in how many of the 60 minutes the served actions were read. If it is none, the newest minute
-    /// shows that itself.
+    /// Returns the number of minutes out of 60 in which the served actions were read; 0 if they were read in none.
     pub fn known_minutes(&self) -> usize {
         self.known_minutes_of(LimitKind::Actions)
     }
@@ -149,12 +148,12 @@ impl UsageWindow {
         HourlyActions { micros }
     }
 
-    /// Returns the highest minute of served plus throttled.
+    /// Returns the highest rate of served plus throttled work in any minute.
     pub fn highest_asked(&self, kind: LimitKind) -> Rate {
         self.highest_asked_within(kind, 60)
     }
 
-    /// Returns the highest minute of served plus throttled in the last `minutes` minutes.
+    /// Returns the highest rate of served plus throttled work in any of the last `minutes` minutes.
     pub fn highest_asked_within(&self, kind: LimitKind, minutes: usize) -> Rate {
         let minutes = i64::try_from(minutes).unwrap_or(i64::MAX);
         self.minutes()

@@ -134,7 +134,7 @@ impl PolicyState {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct PolicyTarget {
-    /// The target.
+    /// What the policy wants.
     pub wish: Wish,
     /// Options that the policy compared, at most [`PolicyTarget::MOST_OPTIONS`]; empty if it compared none. An empty verdict is
     /// filled in with the result of restrictions and guards.

@@ -15,8 +15,8 @@ use crate::restriction::Direction;
 use crate::snapshot::{AccountView, ReportedUsage, Snapshot};
 use crate::window::UsageWindow;
 
-/// Decides about one namespace, using the stored state of the policy, and returns the state to store next.
-/// Total: every snapshot gets a decision.
+/// Makes the decision for one namespace, using the stored state of the policy, and returns the state to store next. Total: every
+/// snapshot gets a decision.
 ///
 /// The returned state never assumes that the decision is carried out. It is `None` if there is nothing to
 /// store.
@@ -91,7 +91,7 @@ fn decide_by(
     (conclude(snapshot, rules, policy, verdict, options), next_state)
 }
 
-/// Check 11: the policy's target.
+/// Runs check 11: the policy's target.
 fn target(
     judged: &judgment::Judged<'_>,
     account: &AccountView,
@@ -123,7 +123,7 @@ fn direction(judged: &judgment::Judged<'_>, to: Capacity) -> Option<Direction> {
     }
 }
 
-/// Check 12: the first restriction that forbids a change in this direction holds it.
+/// Runs check 12: the first restriction that forbids a change in this direction holds it.
 fn restricted(
     snapshot: &Snapshot,
     account: &AccountView,
@@ -220,7 +220,7 @@ fn conclude(
     }
 }
 
-/// Whether a hold only waits until our own change has ended and shows in the metrics. A throttled namespace
+/// Returns whether a hold only waits until our own change has ended and shows in the metrics. A throttled namespace
 /// that is held for any other reason needs attention.
 fn waits_for_own_change(snapshot: &Snapshot, code: ReasonCode) -> bool {
     let ours = snapshot.latest_request.as_ref().filter(|request| request.ours);

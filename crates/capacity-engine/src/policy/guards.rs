@@ -171,7 +171,7 @@ fn guarded_scale_down(
     Ok(Verdict::new(action, code, reason))
 }
 
-/// Nothing is scaled down on less than an hour of data, or while part of the usage is unknown.
+/// Checks the data: nothing is scaled down on less than an hour of data, or while part of the usage is unknown.
 fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<(), Verdict> {
     let window = judged.window;
     if window.is_estimate() && !guards.disable_on_estimate {
@@ -189,7 +189,7 @@ fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<()
     // After the gaps: a family that is missing altogether says so, instead of how many minutes it lacks.
     if let Some((kind, known)) = window.least_known().filter(|_| !guards.disable_on_estimate) {
         let reason = format!(
-            "{because}, but only {known} of 60 minutes of its {} are known; capacity is not released on that",
+            "{because}, but its {} are known for only {known} of 60 minutes; capacity is not released on incomplete data",
             kind.noun()
         );
         return Err(Verdict::hold(ReasonCode::EstimateOnly, reason));
@@ -197,13 +197,12 @@ fn usage_known(judged: &Judged<'_>, guards: &Guards, because: &str) -> Result<()
     Ok(())
 }
 
-/// The last change must not have been refused, and the capacity info must be known and agree with the
-/// namespace list.
+/// Checks the capacity info, which must be known and agree with the namespace list, and that the last change was not refused.
 fn known_info<'a>(judged: &Judged<'a>, because: &str) -> Result<&'a KnownCapacityInfo, Verdict> {
     // Before the capacity info, which is not read for such a namespace.
     if let Some(refusal) = &judged.snapshot.change_refused {
         let reason = format!(
-            "{because}, but the last change was refused ({refusal}); give the Cloud Ops key the role Namespace Admin on this namespace"
+            "{because}, but the last change was refused ({refusal}); grant the Cloud Ops key the role Namespace Admin on this namespace"
         );
         return Err(Verdict::hold(ReasonCode::NotPermitted, reason));
     }
@@ -250,7 +249,7 @@ struct Step {
     announce: bool,
 }
 
-/// The smallest size that helps, starting with the wanted one.
+/// Returns the smallest size that helps, starting with the wanted one.
 fn choose_step(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
@@ -296,7 +295,7 @@ fn choose_step(
     Err(Verdict::hold(ReasonCode::NoStepHelps, reason).blocking(Capacity::Provisioned(wanted)))
 }
 
-/// The wanted size is above the ceiling or the bound: use the highest allowed step if it is sufficient.
+/// Returns the highest allowed step, if it is sufficient, for a wanted size above the ceiling or the bound.
 fn step_below(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
@@ -371,14 +370,14 @@ fn obstacle(judged: &Judged<'_>, info: &KnownCapacityInfo, step: Trus) -> Option
     ))
 }
 
-/// The limit that on-demand provides now: the highest of the envelope in the metrics, the API's response and
-/// the limit in effect, since the namespace is on-demand.
+/// Returns the limit that on-demand provides now: the highest of the envelope in the metrics, the API's response and the limit in
+/// effect, because the namespace is on-demand.
 fn on_demand_gives(judged: &Judged<'_>, info: &KnownCapacityInfo, kind: LimitKind) -> Rate {
     let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];
     told.into_iter().flatten().fold(judged.limits[kind], Rate::max)
 }
 
-/// The API reports the envelope of actions only.
+/// Returns the envelope that the API reports, which it does for actions only.
 fn api_envelope(info: &KnownCapacityInfo, kind: LimitKind) -> Option<Rate> {
     info.on_demand_actions.filter(|_| kind == LimitKind::Actions)
 }
@@ -396,7 +395,7 @@ fn need(judged: &Judged<'_>, because: &str) -> String {
     }
 }
 
-/// Headroom: the smaller size must carry the highest of the recent minutes plus 25%.
+/// Checks the headroom: the smaller size must carry the highest of the recent minutes plus 25%.
 fn room_below(
     judged: &Judged<'_>,
     info: &KnownCapacityInfo,
@@ -409,8 +408,8 @@ fn room_below(
         let gives = match to {
             Capacity::OnDemand => {
                 let told = [judged.snapshot.envelopes[kind], api_envelope(info, kind)];
-                // The lower of both, unlike for a scale-up: either source may be ahead of the other, and
-                // each guard assumes the worse for its direction.
+                // The lower of the two, unlike for a scale-up: either source may be ahead of the other, and
+                // each guard assumes the worst for its direction.
                 told.into_iter().flatten().min()
             }
             Capacity::Provisioned(trus) => Some(kind.at(trus)),
@@ -444,7 +443,7 @@ fn room_below(
     Ok(())
 }
 
-/// Set by Support: such limits cannot be restored by an API call.
+/// Checks for limits set by Support, which cannot be restored by an API call.
 fn not_set_by_support(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &str) -> Result<(), Verdict> {
     let why = match judged.present {
         _ if info.has_legacy_limits => "its limits were set by Temporal Support".to_owned(),
@@ -457,7 +456,7 @@ fn not_set_by_support(judged: &Judged<'_>, info: &KnownCapacityInfo, because: &s
     Err(Verdict::hold(ReasonCode::SetBySupport, reason))
 }
 
-/// Not regainable: the region might not provide the current size again.
+/// Checks that the region can currently provide the current size again.
 fn regainable(info: &KnownCapacityInfo, because: &str, from: Trus) -> Result<(), Verdict> {
     match info.ceiling {
         Some(ceiling) if ceiling < from => {
@@ -470,7 +469,7 @@ fn regainable(info: &KnownCapacityInfo, because: &str, from: Trus) -> Result<(),
     }
 }
 
-/// Changed by others: a recent change by someone else is respected for a while.
+/// Checks for a recent change by someone else, which is respected for a while.
 fn not_in_others_hands(
     judged: &Judged<'_>,
     guards: &Guards,
@@ -508,7 +507,7 @@ fn not_in_others_hands(
     Err(Verdict::hold(ReasonCode::ChangedByOthers, reason).announced())
 }
 
-/// Own namespace: the namespace that this autopilot runs in is never scaled down.
+/// Checks that this autopilot does not run in the namespace, because its own namespace is never scaled down.
 fn not_own_home(judged: &Judged<'_>, account: &AccountView, because: &str) -> Result<(), Verdict> {
     if account.home.as_ref() != Some(&judged.snapshot.namespace) {
         return Ok(());

@@ -61,7 +61,7 @@ pub(super) fn present(snapshot: &Snapshot) -> Result<Capacity, UnknownCapacity> 
     present_capacity(&snapshot.status, &snapshot.spec, snapshot.latest_request.as_ref())
 }
 
-/// Row 1.
+/// Checks row 1: the allowlist and the denylist.
 fn ours(snapshot: &Snapshot, rules: &Rules) -> Result<(), Verdict> {
     let filter = &rules.filter;
     // The denylist first: it wins over the allowlist.
@@ -76,7 +76,7 @@ fn ours(snapshot: &Snapshot, rules: &Rules) -> Result<(), Verdict> {
     Ok(())
 }
 
-/// Row 2. If known, the reason includes why the namespace is not active.
+/// Checks row 2: the namespace must be active. If known, the reason includes why it is not.
 fn active(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
     let Some(state) = &snapshot.inactive_state else {
         return Ok(());
@@ -92,11 +92,11 @@ fn active(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
     Err(if is_long { held.announced() } else { held })
 }
 
-/// Adding a region may take days. After this long it is announced, because the namespace is not scaled in the
+/// Time after which a moving replica is announced. Adding a region may take days, and the namespace is not scaled in the
 /// meantime.
 const LONG_MOVE: SignedDuration = SignedDuration::from_hours(3);
 
-/// Row 3.
+/// Checks row 3: all replicas must be active.
 fn replicas_at_rest(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> {
     let Some((what, is_long)) = moving_replica(snapshot, now) else {
         return Ok(());
@@ -106,7 +106,7 @@ fn replicas_at_rest(snapshot: &Snapshot, now: Timestamp) -> Result<(), Verdict> 
     Err(if is_long { held.announced() } else { held })
 }
 
-/// A replica that is being changed, since when, and whether that has taken long.
+/// Returns a replica that is being changed, since when, and whether that has been taking long.
 fn moving_replica(snapshot: &Snapshot, now: Timestamp) -> Option<(String, bool)> {
     let MovingReplica { what, since } = snapshot.moving_replica.as_ref()?;
     let (word, began) = match since {
@@ -119,7 +119,7 @@ fn moving_replica(snapshot: &Snapshot, now: Timestamp) -> Option<(String, bool)>
     Some((text, lasted >= LONG_MOVE))
 }
 
-/// Row 4.
+/// Checks row 4: no operation or capacity request may be in progress.
 fn no_change_in_progress(snapshot: &Snapshot) -> Result<(), Verdict> {
     let hold = |what: String| {
         Err(Verdict::hold(
@@ -170,7 +170,7 @@ fn in_progress(request: &CapacityRequest) -> String {
     }
 }
 
-/// Row 6.
+/// Checks row 6: the metrics of the account must be complete.
 fn metrics_complete(account: &AccountView) -> Result<(), Verdict> {
     match &account.metrics {
         MetricsHealth::Complete => Ok(()),
@@ -182,11 +182,13 @@ fn metrics_complete(account: &AccountView) -> Result<(), Verdict> {
     }
 }
 
-/// Row 7.
+/// Checks row 7: there must be metrics for the namespace.
 fn metrics_present(snapshot: &Snapshot) -> Result<&UsageWindow, Verdict> {
     let why = match &snapshot.usage {
         ReportedUsage::Known(window) => return Ok(window),
-        ReportedUsage::Missing => "no metrics for it, although the metrics of the account are complete",
+        ReportedUsage::Missing => {
+            "no metrics for this namespace, although the metrics of the account are complete"
+        }
         ReportedUsage::Unknown { why } => why,
     };
     Err(Verdict::hold(
@@ -195,7 +197,7 @@ fn metrics_present(snapshot: &Snapshot) -> Result<&UsageWindow, Verdict> {
     ))
 }
 
-/// Row 8.
+/// Checks row 8: the newest sample must be neither stale nor from the future.
 fn metrics_fresh(window: &UsageWindow, rules: &Rules, now: Timestamp) -> Result<(), Verdict> {
     let age = now.duration_since(window.newest().minute);
     let max_age = rules.freshness.metrics_max_age;
@@ -222,7 +224,7 @@ fn metrics_fresh(window: &UsageWindow, rules: &Rules, now: Timestamp) -> Result<
     Ok(())
 }
 
-/// Row 9.
+/// Checks row 9: the newest sample must have been measured after the last change took effect.
 fn change_took_effect(snapshot: &Snapshot, window: &UsageWindow) -> Result<(), Verdict> {
     let effect = snapshot
         .latest_request
@@ -243,7 +245,7 @@ fn change_took_effect(snapshot: &Snapshot, window: &UsageWindow) -> Result<(), V
     }
 }
 
-/// Row 10.
+/// Checks row 10: all limits must be known.
 fn limits_known(snapshot: &Snapshot) -> Result<PerLimit<Rate>, Verdict> {
     let unknown: Vec<&str> = LimitKind::ALL
         .into_iter()
@@ -258,7 +260,7 @@ fn limits_known(snapshot: &Snapshot) -> Result<PerLimit<Rate>, Verdict> {
     Err(Verdict::hold(
         ReasonCode::LimitsUnknown,
         format!(
-            "its limit of {} is missing from the metrics; will re-evaluate when it is reported",
+            "its limit on {} is missing from the metrics; will re-evaluate when it is reported",
             unknown.join(" and ")
         ),
     ))

@@ -52,8 +52,8 @@ impl Namespace<'_> {
         capacities.into_iter().map(about).collect()
     }
 
-    /// Limit at a size in actions per second; for the current size, the limit in effect, unless the metrics predate the last
-    /// change and still report the limit of the size before it.
+    /// Returns the limit at a size, in actions per second; for the current size, the limit in effect, unless the metrics predate
+    /// the last change and still report the limit of the size before it.
     fn limit(&self, capacity: Capacity) -> Option<Rate> {
         let snapshot = self.snapshot;
         let request = snapshot.latest_request.as_ref();

@@ -9,8 +9,8 @@ use crate::capacity::Trus;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Freshness {
-    /// Maximum age of the newest metrics (`METRICS_MAX_AGE`, 6 minutes). The endpoint is 3 to 4 minutes
-    /// behind: a lower value holds every namespace, a higher one decides on old usage.
+    /// Maximum age of the newest metrics (`METRICS_MAX_AGE`, 6 minutes). The endpoint is 3 to 4 minutes behind: a lower value
+    /// holds every namespace, and a higher one allows decisions on old usage.
     pub metrics_max_age: SignedDuration,
 }
 

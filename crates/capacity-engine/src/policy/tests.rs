@@ -160,7 +160,7 @@ pub(crate) fn decided(snapshot: &Snapshot) -> Decision {
 
 pub(crate) use crate::decide as decide_with_state;
 
-/// Decides about a namespace without stored state.
+/// Makes the decision for a namespace without stored state.
 pub(crate) fn decide(snapshot: &Snapshot, account: &AccountView, rules: &Rules, now: Timestamp) -> Decision {
     decide_with_state(snapshot, account, rules, None, now).0
 }

@@ -276,7 +276,7 @@ fn provisioned(judged: &PolicyView<'_>, settings: &ThresholdSettings, trus: Trus
         .filter(|_| !judged.guards.disable_on_estimate)
     {
         let reason = format!(
-            "{because}, but {known} of 60 minutes of its {} are known, and capacity is not released on an estimate; \
+            "{because}, but its {} are known for only {known} of 60 minutes, and capacity is not released on an estimate; \
              run `temporal-capacity doctor` to see what is missing",
             kind.noun()
         );

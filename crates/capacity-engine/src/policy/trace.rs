@@ -1,7 +1,7 @@
 //! The trace of a decision: every size that could have been chosen, with its verdict.
 //!
-//! It comes from who decided: the sizes that guards looked at, what the policy compared, or the check that ended the judgment
-//! before any size was considered.
+//! It shows what led to the decision: the sizes that guards considered, the options that the policy compared, or the check that
+//! ended the evaluation before any size was considered.
 
 use super::contract::PolicyTarget;
 use super::options::{Namespace, kept, meaning};
@@ -67,7 +67,7 @@ impl Sizes {
             Some((step, Fit::Fits)) if *step < self.wish && decision.policy == Threshold::NAME => {
                 format!("below DEFAULT_TRU_COUNT ({})", self.wish)
             }
-            Some((step, Fit::Fits)) if *step < self.wish => format!("smaller than the wanted {}", self.wish),
+            Some((step, Fit::Fits)) if *step < self.wish => format!("smaller than the {} wanted", self.wish),
             Some((_, Fit::Fits)) | None => match decision.wanted {
                 Some(wanted) if decision.action.is_change() && capacity > wanted => {
                     format!("larger than needed: {wanted} is the first size that helps")
@@ -142,7 +142,7 @@ fn not_looked_at(decision: &Decision, capacity: Capacity) -> String {
     .to_owned()
 }
 
-/// Verdict of the size that was chosen, or that would have been chosen.
+/// Returns the verdict of the size that was chosen, or that would have been chosen.
 fn chosen_or_held(decision: &Decision, capacity: Capacity) -> Option<String> {
     let meaning = || meaning(decision.reason_code);
     if decision.action.is_change() && decision.wanted == Some(capacity) {
@@ -154,7 +154,7 @@ fn chosen_or_held(decision: &Decision, capacity: Capacity) -> Option<String> {
     None
 }
 
-/// Verdict of the sizes below the one that a scale-up chose.
+/// Returns the verdict of the sizes below the one that a scale-up chose.
 fn not_larger(decision: &Decision, capacity: Capacity) -> Option<String> {
     if decision.current == Some(capacity) {
         return Some(match decision.throttled_share {

@@ -45,13 +45,13 @@ pub(super) fn gap_words(snapshot: &Snapshot) -> Option<String> {
         .into_iter()
         .find_map(|kind| match snapshot.usage_gaps[kind]? {
             UsageGap::FamilyMissing => Some(format!(
-                "the metrics of {} are missing for the whole account",
+                "the metrics for {} are missing for the whole account",
                 kind.noun()
             )),
             UsageGap::PartlyUnreadable => {
-                Some(format!("some of its metrics of {} are unreadable", kind.noun()))
+                Some(format!("some of its metrics for {} are unreadable", kind.noun()))
             }
-            UsageGap::NotRead => Some(format!("its metrics of {} were not read", kind.noun())),
+            UsageGap::NotRead => Some(format!("its metrics for {} were not read", kind.noun())),
         })
 }
 

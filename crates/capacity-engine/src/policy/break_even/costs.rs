@@ -15,7 +15,7 @@ const MINUTES_UNTIL_SCALED_UP: i64 = 6;
 /// Number of the worst remembered hours that are ignored, so that one bad hour never keeps capacity.
 const WORST_LEFT_OUT: usize = 2;
 
-/// Actions billed in addition to those used, in a calendar hour whose highest option had this many TRUs.
+/// Returns the actions billed in addition to those used, in a calendar hour whose highest option had this many TRUs.
 fn topup(trus: u32, used: i64) -> i64 {
     (TRU_HOUR * i64::from(trus.saturating_sub(1)) - used).max(0)
 }
@@ -41,18 +41,18 @@ impl<'a> Costs<'a> {
         }
     }
 
-    /// Actions billed in addition to those used, in an hour that served `used` units of the deciding limit.
+    /// Returns the actions billed in addition to those used, in an hour that served `used` units of the deciding limit.
     pub(super) fn topup(&self, trus: u32, used: i64) -> i64 {
         topup(trus, used * self.situation.billed_permille / 1000)
     }
 
-    /// Cost of this many action-minutes of waiting.
+    /// Returns the cost of this many action-minutes of waiting.
     pub(super) fn delay(&self, action_minutes: i64) -> i64 {
         let thousandths = self.parameters.delay_milli.checked_mul(action_minutes);
         thousandths.map_or(HIGHEST_COST, |cost| (cost / 1000).min(HIGHEST_COST))
     }
 
-    /// Cost of one remembered hour if the namespace enters it at this option.
+    /// Returns the cost of one remembered hour if the namespace enters it at this option.
     pub(super) fn of_hour(&self, hour: RememberedHour, option: u32) -> i64 {
         let (peak, mean) = (hour.peak(), hour.mean());
         let used = 60 * mean;
@@ -86,7 +86,7 @@ impl<'a> Costs<'a> {
         self.delay(queue.sum / 2 + queue.tail(scaled))
     }
 
-    /// Whether waiting in this hour would have cost enough to matter.
+    /// Returns whether waiting in this hour would have cost enough to matter.
     pub(super) fn had_a_need(&self, hour: RememberedHour) -> bool {
         hour.is_known()
             && hour.peak() > self.situation.envelope

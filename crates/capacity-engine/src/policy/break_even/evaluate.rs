@@ -25,8 +25,7 @@ const LAST_RELEASE_MINUTE: i64 = 57;
 /// Last minute at which a larger plan is still carried out.
 const LAST_PLANNED_MINUTE: i64 = 9;
 
-/// Decides about one namespace, and returns the state to store if the decision is carried out. Total and
-/// deterministic.
+/// Makes the decision for one namespace, and returns the state to store if the decision is carried out. Total and deterministic.
 ///
 /// Counts in the window are clamped to 0 to 1,000,000,000 actions per minute.
 pub fn evaluate(

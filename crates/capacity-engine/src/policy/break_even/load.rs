@@ -65,28 +65,28 @@ impl Demands {
         }
     }
 
-    /// Demand of the last `samples` good samples, or fewer if there are not that many.
+    /// Returns the demand of the last `samples` good samples, or fewer if there are not that many.
     pub(super) fn last(&self, samples: usize) -> &[i64] {
         &self.minutes[self.minutes.len().saturating_sub(samples)..]
     }
 
-    /// Current demand: of the last three good samples, the higher mean of two adjacent ones.
+    /// Returns the current demand: of the last three good samples, the higher mean of two adjacent ones.
     pub(super) fn current(&self) -> i64 {
         best(self.last(3), 2)
     }
 
-    /// Number of consecutive newest good samples above a rate.
+    /// Returns the number of consecutive newest good samples above a rate.
     pub(super) fn in_a_row_above(&self, rate: i64) -> i64 {
         let above = self.minutes.iter().rev().take_while(|demand| **demand > rate);
         count(above)
     }
 
-    /// Number of good samples above a rate.
+    /// Returns the number of good samples above a rate.
     pub(super) fn above(&self, rate: i64) -> usize {
         self.minutes.iter().filter(|demand| **demand > rate).count()
     }
 
-    /// The highest mean of three adjacent demands.
+    /// Returns the highest mean of three adjacent demands.
     pub(super) fn peak(&self) -> i64 {
         best(&self.minutes, 3)
     }
@@ -154,7 +154,7 @@ impl Queue {
         }
     }
 
-    /// Action-minutes until the queue has drained at a limit, if no more work arrives.
+    /// Returns the action-minutes until the queue has drained at a limit, if no more work arrives.
     pub(super) fn tail(&self, limit: i64) -> i64 {
         let waiting = self.waiting.min(LONGEST_QUEUE);
         // A reported limit can be 0.
@@ -195,7 +195,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn minutes_alike_are_lived_at_once(
+        fn identical_minutes_can_be_simulated_at_once(
             segments in proptest::collection::vec((0..61_i64, 0..3_000_000_i64, 0..3_000_000_i64), 0..5),
             waiting in 0..50_000_000_i64,
         ) {

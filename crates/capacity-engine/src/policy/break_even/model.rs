@@ -46,7 +46,7 @@ pub struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    /// On-demand and the sizes of the ladder, each with its limit.
+    /// Returns on-demand and the sizes of the ladder, each with its limit.
     pub(super) fn options(&self) -> impl Iterator<Item = (u32, i64)> {
         let sizes = self.ladder.iter().map(|size| (size.trus, size.limit));
         std::iter::once((0, self.envelope)).chain(sizes)
@@ -173,9 +173,10 @@ pub enum Reason {
         peak: i64,
         /// Top-up at the current size for an hour like the look-back, in actions.
         kept: i64,
-        /// Busy hours and all hours among those at the same distance from a busy hour, if they were counted.
+        /// How many of the hours that follow a busy hour at the same distance were busy, and the number of these hours, if
+        /// counted.
         similar: Option<(usize, usize)>,
-        /// Busy days and all days at this hour of the day, if they decided.
+        /// On how many of the compared days this hour of the day was busy, and the number of these days, if this decided.
         same_hour: Option<(usize, usize)>,
     },
     /// The load of the quietest hour of the day covers the minimum of a size.

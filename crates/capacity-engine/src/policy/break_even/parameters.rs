@@ -95,7 +95,7 @@ impl Parameters {
         for assignment in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
             let (name, value) = assignment.split_once('=').ok_or_else(|| {
                 ParameterError(format!(
-                    "write NAME=VALUE, not `{assignment}`; names are {}",
+                    "use NAME=VALUE, not `{assignment}`; names are {}",
                     Self::NAMES
                 ))
             })?;
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_set_is_written_down_and_read_again() {
+    fn assignments_can_be_formatted_and_parsed_again() {
         let parameters =
             Parameters::parse("delay_value=0.05,margin=1.25,free_share=0.5,min_trus=2").expect("valid");
         let assignments = parameters.assignments();
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn assignments_are_read_and_what_cannot_be_used_is_named() {
+    fn assignments_are_parsed_and_invalid_ones_are_named() {
         let parameters = Parameters::parse("delay_value=0.1, margin=1.25,").expect("valid");
         assert_eq!((parameters.delay_milli, parameters.margin_percent), (100, 125));
         let refused = |text: &str| Parameters::parse(text).expect_err("refused").to_string();

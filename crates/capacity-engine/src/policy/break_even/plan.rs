@@ -136,7 +136,7 @@ pub(super) fn plan(costs: &Costs<'_>, hours: &[RememberedHour], demands: &Demand
     }
 }
 
-/// Scenario 1: the last minutes repeat, at every option.
+/// Computes scenario 1: the last minutes repeat, at every option.
 fn more_of_the_same(costs: &Costs<'_>, demands: &Demands) -> (Vec<i64>, Reason) {
     let look_back = costs.parameters.look_back_minutes;
     let recent = demands.last(look_back);
@@ -159,7 +159,7 @@ fn more_of_the_same(costs: &Costs<'_>, demands: &Demands) -> (Vec<i64>, Reason) 
     (costs.options.iter().map(cost).collect(), reason)
 }
 
-/// Scenario 2: known hours at the same distance after an hour that needed capacity as the coming hour.
+/// Returns the hours of scenario 2: known hours at the same distance after an hour that needed capacity as the coming hour.
 /// Scheduled hours are left out.
 fn similar_hours(hours: &[RememberedHour], needs: &[bool]) -> Vec<RememberedHour> {
     let coming = hours.len();
@@ -199,8 +199,7 @@ fn class(distance: usize) -> Option<u8> {
     }
 }
 
-/// Known hours at the same time of day as the hour `before` hours before the coming one, on each of the last
-/// `days` days.
+/// Returns known hours at the same time of day as the hour `before` hours before the coming one, on each of the last `days` days.
 fn same_hour(hours: &[RememberedHour], before: usize, days: usize) -> Vec<RememberedHour> {
     same_hour_at(hours.len(), before, days)
         .map(|at| hours[at])
@@ -212,7 +211,7 @@ fn same_hour_at(coming: usize, before: usize, days: usize) -> impl Iterator<Item
     (1..=days).filter_map(move |day| coming.checked_sub(before + 24 * day))
 }
 
-/// Whether the hour that is about to end is a daily batch, so that releasing capacity after it does no harm.
+/// Returns whether the hour that is about to end is a daily batch, so that releasing capacity after it does no harm.
 fn usual_batch(costs: &Costs<'_>, hours: &[RememberedHour], needs: &[bool], peak: i64) -> bool {
     let days = costs.parameters.history_days;
     let with_need = same_hour_at(hours.len(), 1, days).filter(|at| needs[*at]).count();
@@ -224,7 +223,7 @@ fn usual_batch(costs: &Costs<'_>, hours: &[RememberedHour], needs: &[bool], peak
     with_need + 1 >= days && usual.is_some_and(|usual| peak <= usual * 5 / 4)
 }
 
-/// The largest size whose minimum is covered by a share of the load in the day's quietest hour.
+/// Returns the largest size whose minimum is covered by a share of the load in the day's quietest hour.
 fn free(costs: &Costs<'_>, hours: &[RememberedHour]) -> Option<(u32, i64)> {
     let share = costs.parameters.free_share_percent;
     // With less than a day, the quietest hour may not have been seen.

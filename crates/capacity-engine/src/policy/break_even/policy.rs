@@ -97,7 +97,7 @@ impl CapacityPolicy for BreakEven {
         let max_trus = self.parameters.max_trus.min(view.bounds.max_trus.get());
         let parameters = Parameters {
             max_trus,
-            // `MAX_TRU_COUNT` wins. Otherwise every evaluation would wish for a size that the bounds
+            // `MAX_TRU_COUNT` wins. Otherwise every evaluation would want a size that the bounds
             // refuse.
             min_trus: self.parameters.min_trus.min(max_trus),
             ..self.parameters.clone()
@@ -133,7 +133,7 @@ impl CapacityPolicy for BreakEven {
     }
 }
 
-/// Available sizes: those of the API that the region can provide, and the current one.
+/// Returns the available sizes: those of the API that the region can provide, and the current one.
 fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
     let present = view.present.trus();
     let told = match &view.snapshot.capacity_info {
@@ -227,7 +227,7 @@ impl Basis {
             };
             let pressure = Pressure {
                 asked,
-                // The lower of both: it throttles now, or would after a release.
+                // The lower of the two: it throttles now, or would after a release.
                 limit: envelope.min(in_force),
             };
             if deciding.is_none_or(|(_, _, most)| pressure.is_above(most)) {
@@ -278,8 +278,8 @@ fn as_actions(rate: Rate, kind: LimitKind) -> i64 {
     i64::try_from((micros + 500_000) / 1_000_000).unwrap_or(i64::MAX)
 }
 
-/// The last hour of samples. If the served rate was not read, it is assumed to be at the limit while
-/// something is throttled, and the minute counts as missing otherwise.
+/// Returns the last hour of samples. If the served rate was not read, it is assumed to be at the limit while something is
+/// throttled, and the minute counts as missing otherwise.
 fn window(view: &PolicyView<'_>, kind: LimitKind) -> Window {
     let mut window: Window = [None; WINDOW_MINUTES];
     let newest = view.window.newest().number();
@@ -383,7 +383,7 @@ impl Told<'_> {
                 let used = sample.usage[LimitKind::Actions].served.measured();
                 let limit = self.view.limits[LimitKind::Actions].limit();
                 let reason = format!(
-                    "{trus}, {used} of {limit} actions/s; the next hour is planned from minute 55, since this one is billed already"
+                    "{trus}, {used} of {limit} actions/s; the next hour is planned from minute 55, because this hour is already billed"
                 );
                 PolicyTarget::keep(ReasonCode::WorthKeeping, reason).wish
             }
@@ -413,7 +413,7 @@ impl Told<'_> {
         ))
     }
 
-    /// Throttled in the last minutes.
+    /// Returns the actions that were throttled in the last minutes.
     fn throttled(&self) -> i64 {
         let recent = &self.basis.window[WINDOW_MINUTES - RECENT_SLOTS..];
         recent.iter().flatten().map(|minute| minute.throttled).sum()
@@ -424,7 +424,7 @@ impl Told<'_> {
         match self.basis.kind {
             LimitKind::Actions => because,
             kind => format!(
-                "{because} (the limit of {} decides; its numbers are converted to actions)",
+                "{because} (the limit on {} decides; its numbers are converted to actions)",
                 kind.noun()
             ),
         }
@@ -505,7 +505,7 @@ impl Told<'_> {
         match chosen_cost.map(|chosen| cost - chosen) {
             Some(more) if more > 0 => format!("costs {} more", self.money(more)),
             Some(_) if trus != current => format!(
-                "saves less than a change is worth ({})",
+                "saves less than the cost of a change ({})",
                 self.money(self.parameters.change_cost())
             ),
             _ => "another rule decided".to_owned(),

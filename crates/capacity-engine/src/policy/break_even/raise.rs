@@ -12,7 +12,7 @@ const RECENT_SLOTS: usize = 10;
 /// Minutes after which a replay ends, even if actions are still waiting.
 const LONGEST_REPLAY: i64 = 180;
 
-/// With fewer scenarios than this, the fallback is added.
+/// Number of scenarios below which the fallback is added.
 const ENOUGH_SCENARIOS: usize = 3;
 
 /// The result of comparing waiting with scaling up.
@@ -157,7 +157,7 @@ fn scenarios(
     (scenarios, similar)
 }
 
-/// Demand per minute after the burst.
+/// Returns the demand per minute after the burst.
 fn rate_after(costs: &Costs<'_>, current_demand: i64, current_limit: i64) -> i64 {
     let quiet = costs
         .situation
@@ -177,7 +177,7 @@ fn rate_after(costs: &Costs<'_>, current_demand: i64, current_limit: i64) -> i64
 }
 
 impl Burst<'_> {
-    /// Cost of an option if the burst lasts `minutes` more minutes.
+    /// Returns the cost of an option if the burst lasts `minutes` more minutes.
     fn cost(&self, option: u32, minutes: i64) -> i64 {
         let situation = self.costs.situation;
         let limit = situation.limit(option);

@@ -159,7 +159,7 @@ impl Outcome {
         }
     }
 
-    /// The cheapest option of the comparison: the planned one, if it has not been carried out yet.
+    /// Returns the cheapest option of the comparison: the planned one, if it has not been carried out yet.
     fn dearest_wish(&self) -> u32 {
         if self.rule != Rule::Later {
             return self.option;

@@ -56,17 +56,17 @@ impl RememberedHour {
         self.peak != scale::UNKNOWN
     }
 
-    /// Highest rate of the hour, in actions per minute.
+    /// Returns the highest rate of the hour, in actions per minute.
     pub(super) fn peak(self) -> i64 {
         scale::decoded(self.peak)
     }
 
-    /// Mean rate served in the hour, in actions per minute.
+    /// Returns the mean rate served in the hour, in actions per minute.
     pub(super) fn mean(self) -> i64 {
         scale::decoded(self.mean)
     }
 
-    /// Minutes of the hour in which the demand was beyond the envelope.
+    /// Returns the number of minutes in which the demand was beyond the envelope.
     pub(super) fn minutes_beyond(self) -> i64 {
         i64::from(self.beyond)
     }
@@ -116,8 +116,8 @@ pub enum StateError {
         "the stored policy state does not start with `{VERSION_1}`; it was written by another policy or version"
     )]
     Version,
-    /// The text is cut short or otherwise damaged.
-    #[error("the stored policy state is damaged; the policy starts again without past hours")]
+    /// The text is truncated or otherwise damaged.
+    #[error("the stored policy state is damaged; the policy starts over without past hours")]
     Damaged,
 }
 
@@ -238,7 +238,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in ".*") {
+        fn any_text_is_parsed_or_refused(text in ".*") {
             let _ = BreakEvenState::decode(&text);
             let _ = BreakEvenState::decode(&format!("{VERSION_1}{text}"));
         }

@@ -13,7 +13,7 @@ use crate::snapshot::{CapacityInfo, ReportedUsage};
 use crate::usage::MinuteSample;
 use crate::window::UsageWindow;
 
-/// Rates are changed in steps of a thousandth per second, the precision of the metrics endpoint.
+/// Step of a rate: a thousandth per second, the precision of the metrics endpoint.
 const RATE_GRAIN: u64 = 1_000;
 
 /// One per second, in millionths.
@@ -28,7 +28,7 @@ const WEEK: u64 = 7 * 24 * 3_600;
 /// Writes a number into the inputs.
 type Set = Box<dyn Fn(&mut Inputs, u64)>;
 
-/// A number that can be changed.
+/// A numeric input that can be varied.
 pub(super) struct Dial {
     pub(super) input: String,
     pub(super) is_observed: bool,
@@ -152,7 +152,7 @@ fn served(window: &UsageWindow) -> Dial {
     )
 }
 
-/// Served and throttled work in the busiest minute, unless that is the newest one, which has its own dials.
+/// Varies the served and throttled work of the busiest minute, unless that is the newest one, which has its own dials.
 fn peak(window: &UsageWindow, kind: LimitKind) -> Option<Dial> {
     if window.highest_asked(kind) == window.newest().usage[kind].asked() {
         return None;
@@ -305,7 +305,7 @@ fn age(inputs: &Inputs, window: &UsageWindow) -> Option<Dial> {
 
 fn limit(inputs: &Inputs, kind: LimitKind) -> Option<Dial> {
     Some(rate_dial(
-        format!("current limit of {}", kind.noun()),
+        format!("current limit on {}", kind.noun()),
         inputs.snapshot.limits[kind]?,
         move |inputs, rate| inputs.snapshot.limits[kind] = Some(rate),
         move |inputs| per_second(inputs.snapshot.limits[kind].unwrap_or_default()),
@@ -314,7 +314,7 @@ fn limit(inputs: &Inputs, kind: LimitKind) -> Option<Dial> {
 
 fn envelope(inputs: &Inputs, kind: LimitKind) -> Option<Dial> {
     Some(rate_dial(
-        format!("limit of {} that on-demand would provide", kind.noun()),
+        format!("limit on {} that on-demand would provide", kind.noun()),
         inputs.snapshot.envelopes[kind]?,
         move |inputs, rate| {
             inputs.snapshot.envelopes[kind] = Some(rate);
@@ -385,7 +385,7 @@ fn since_last_change(inputs: &Inputs) -> Option<Dial> {
         .and_then(CapacityRequest::took_effect_at)?;
     let value = seconds_since(effect, inputs.now)?;
     Some(Dial {
-        input: "time since its last change took effect".to_owned(),
+        input: "time since the last change took effect".to_owned(),
         is_observed: true,
         value,
         least: value,
@@ -448,7 +448,7 @@ fn settings(inputs: &Inputs) -> Vec<Dial> {
     dials
 }
 
-/// Settings of the `threshold` policy, while it is the active policy.
+/// Returns the settings of the `threshold` policy, while it is the active policy.
 fn of_threshold(threshold: ThresholdSettings) -> [Dial; 2] {
     let of = |inputs: &Inputs| inputs.rules.policy.threshold_settings().unwrap_or_default();
     let set = |inputs: &mut Inputs, settings: ThresholdSettings| {

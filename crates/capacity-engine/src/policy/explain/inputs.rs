@@ -15,7 +15,7 @@ pub struct Inputs {
     pub snapshot: Snapshot,
     /// Everything known about the account.
     pub account: AccountView,
-    /// The rules.
+    /// Rules that the decision follows.
     #[serde(alias = "policy")]
     pub rules: Rules,
     /// The state that the policy has stored for the namespace.

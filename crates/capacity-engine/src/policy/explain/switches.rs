@@ -77,14 +77,14 @@ fn of_namespace(inputs: &Inputs, switches: &mut Vec<Switch>) {
         }));
     }
     if let Some(operation) = &snapshot.running_operation {
-        switches.push(observed("operation running on it", operation, "none", |inputs| {
+        switches.push(observed("running operation", operation, "none", |inputs| {
             inputs.snapshot.running_operation = None;
         }));
     }
     if let Some(request) = &snapshot.latest_request {
         if request.state == RequestState::InProgress {
             switches.push(observed(
-                "its last capacity request",
+                "last capacity request",
                 "in progress",
                 "finished",
                 |inputs| {
@@ -98,7 +98,7 @@ fn of_namespace(inputs: &Inputs, switches: &mut Vec<Switch>) {
             ));
         } else if !request.ours {
             switches.push(observed(
-                "who made its last change",
+                "author of the last change",
                 "someone else",
                 "this autopilot",
                 |inputs| {
@@ -123,7 +123,7 @@ fn of_namespace(inputs: &Inputs, switches: &mut Vec<Switch>) {
     }
     if let Some(why) = &snapshot.change_refused {
         switches.push(observed(
-            "its last change",
+            "last change",
             format!("refused ({why})"),
             "permitted",
             |inputs| {
@@ -200,7 +200,7 @@ fn of_metrics(inputs: &Inputs, switches: &mut Vec<Switch>) {
     for kind in LimitKind::ALL {
         if snapshot.usage_gaps[kind].is_some() {
             switches.push(observed(
-                format!("metrics of {}", kind.noun()),
+                format!("metrics for {}", kind.noun()),
                 "incomplete",
                 "complete",
                 move |inputs| {
@@ -209,7 +209,7 @@ fn of_metrics(inputs: &Inputs, switches: &mut Vec<Switch>) {
             ));
         }
         if snapshot.envelopes[kind].is_none() {
-            let input = format!("limit of {} that on-demand would provide", kind.noun());
+            let input = format!("limit on {} that on-demand would provide", kind.noun());
             switches.push(observed(input, "unknown", "as documented", move |inputs| {
                 inputs.snapshot.envelopes[kind] = Some(documented(kind));
             }));
@@ -223,7 +223,7 @@ fn of_metrics(inputs: &Inputs, switches: &mut Vec<Switch>) {
     }
 }
 
-/// Documented minimum limit of an on-demand namespace.
+/// Returns the documented minimum limit of an on-demand namespace.
 fn documented(kind: LimitKind) -> Rate {
     match kind {
         LimitKind::Actions => Rate::per_second(500),

@@ -263,7 +263,7 @@ fn quiet_at(minute: i64, trus: u32) -> Life {
 }
 
 #[test]
-fn what_the_namespace_says_of_its_last_change_corrects_what_is_remembered() {
+fn the_latest_request_of_the_namespace_corrects_the_stored_state() {
     let mut life = quiet_at(6 * 60 + 20, 4);
     let planned = BreakEvenState {
         hours: hours_with_bursts(),
@@ -382,7 +382,7 @@ fn the_worst_of_three_limits_decides() {
     let decision = decide(&snapshot, &account(), &rules, now());
     assert!(matches!(decision.action, Action::Enable(_)), "{decision}");
     assert!(
-        decision.reason.contains("the limit of requests decides"),
+        decision.reason.contains("the limit on requests decides"),
         "{decision}"
     );
     assert_eq!(decision.policy, "break-even");
@@ -390,7 +390,7 @@ fn the_worst_of_three_limits_decides() {
 }
 
 #[test]
-fn the_recent_peak_is_that_of_the_minutes_the_policy_looks_back_on() {
+fn the_recent_peak_covers_only_the_look_back_of_the_policy() {
     // Quiet for 20 minutes after a busy period. `threshold` would need 60 quiet minutes.
     let mut life = Life::new("break-even", 500.0);
     life.trus = 4;

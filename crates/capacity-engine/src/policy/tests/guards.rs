@@ -75,7 +75,7 @@ fn no_regression_takes_the_next_step_that_lowers_nothing() {
 #[case::by_the_metrics(3_500.0, 500.0, 500.0)]
 #[case::by_the_api(500.0, 3_500.0, 500.0)]
 #[case::by_the_limit_in_force(500.0, 500.0, 3_500.0)]
-fn no_regression_counts_the_higher_of_what_is_told(
+fn no_regression_uses_the_higher_of_the_reported_envelopes(
     #[case] metrics: f64,
     #[case] api: f64,
     #[case] in_force: f64,
@@ -87,7 +87,7 @@ fn no_regression_counts_the_higher_of_what_is_told(
 }
 
 #[test]
-fn no_regression_holds_where_no_throttled_limit_would_rise() {
+fn no_regression_holds_if_no_throttled_limit_would_rise() {
     let mut snapshot = snapshot("pay", 0);
     snapshot.usage = one(used(LimitKind::Operations, 100.0, 5.0));
     snapshot.limits[LimitKind::Operations] = Some(rate(48_000.0));
@@ -158,7 +158,7 @@ fn bounds_that_leave_nothing_hold() {
 #[rstest]
 #[case::exactly_a_quarter_more(400.0, "Disable idle")]
 #[case::a_little_more(400.1, "Hold on_demand_too_small")]
-fn room_below_must_carry_the_peak_and_a_quarter(#[case] operations: f64, #[case] expected: &str) {
+fn headroom_must_cover_the_peak_plus_25_percent(#[case] operations: f64, #[case] expected: &str) {
     let mut snapshot = idle("pay", 4);
     snapshot.usage = hour(used(LimitKind::Operations, operations, 0.0));
     snapshot.envelopes[LimitKind::Operations] = Some(rate(500.0));
@@ -166,7 +166,7 @@ fn room_below_must_carry_the_peak_and_a_quarter(#[case] operations: f64, #[case]
 }
 
 #[test]
-fn room_below_looks_at_every_minute_of_the_window_and_at_what_was_throttled() {
+fn headroom_considers_every_minute_of_the_window_and_throttled_work() {
     let mut samples: Vec<MinuteSample> = (4..64)
         .map(|minutes| sample(minutes_ago(minutes), PerLimit::default()))
         .collect();
@@ -183,7 +183,7 @@ fn room_below_looks_at_every_minute_of_the_window_and_at_what_was_throttled() {
 #[rstest]
 #[case::by_the_metrics(300.0, 900.0)]
 #[case::by_the_api(900.0, 300.0)]
-fn room_below_counts_the_lower_of_what_is_told(#[case] metrics: f64, #[case] api: f64) {
+fn headroom_uses_the_lower_of_the_reported_envelopes(#[case] metrics: f64, #[case] api: f64) {
     let mut snapshot = with_info(snapshot("pay", 4), |info| {
         info.on_demand_actions = Some(rate(api));
     });
@@ -200,7 +200,7 @@ fn room_below_counts_the_lower_of_what_is_told(#[case] metrics: f64, #[case] api
 #[rstest]
 #[case::used(5.0, "Hold limits_unknown")]
 #[case::unused(0.0, "Disable idle")]
-fn room_below_blocks_on_an_untold_envelope_only_where_it_was_used(
+fn headroom_blocks_on_an_unknown_envelope_only_if_that_limit_was_used(
     #[case] requests: f64,
     #[case] expected: &str,
 ) {
@@ -213,13 +213,13 @@ fn room_below_blocks_on_an_untold_envelope_only_where_it_was_used(
 #[rstest]
 #[case::raising(throttled("pay"))]
 #[case::lowering(idle("pay", 4))]
-fn irreplaceable_limits_set_by_support_are_never_changed(#[case] snapshot: Snapshot) {
+fn limits_set_by_support_are_never_changed(#[case] snapshot: Snapshot) {
     let snapshot = with_info(snapshot, |info| info.has_legacy_limits = true);
     assert_eq!(outcome(&decided(&snapshot)), "Hold set_by_support");
 }
 
 #[test]
-fn irreplaceable_values_off_the_ladder_are_never_given_back() {
+fn sizes_off_the_ladder_are_never_released() {
     assert_eq!(outcome(&decided(&idle("pay", 7))), "Hold set_by_support");
 }
 
@@ -236,7 +236,11 @@ fn not_regainable_capacity_is_kept_and_announced() {
 #[case::within_four_hours(239, false, "Hold changed_by_others")]
 #[case::exactly_four_hours(240, false, "Hold changed_by_others")]
 #[case::after_four_hours(241, false, "Disable idle")]
-fn others_hands_are_left_alone_for_a_while(#[case] minutes: i64, #[case] ours: bool, #[case] expected: &str) {
+fn changes_by_others_are_respected_for_a_while(
+    #[case] minutes: i64,
+    #[case] ours: bool,
+    #[case] expected: &str,
+) {
     let latest = Some(request(RequestState::Completed, minutes, ours));
     let decision = decided(&Snapshot {
         latest_request: latest,
@@ -246,7 +250,7 @@ fn others_hands_are_left_alone_for_a_while(#[case] minutes: i64, #[case] ours: b
 }
 
 #[test]
-fn others_hands_hold_where_no_time_is_told() {
+fn changes_by_others_hold_if_their_time_is_unknown() {
     let latest = CapacityRequest {
         started_at: None,
         ended_at: None,
@@ -260,7 +264,7 @@ fn others_hands_hold_where_no_time_is_told() {
 }
 
 #[test]
-fn others_requests_that_failed_changed_nothing() {
+fn failed_requests_by_others_do_not_count() {
     let latest = Some(request(RequestState::Failed, 10, false));
     assert_eq!(
         outcome(&decided(&Snapshot {
@@ -276,7 +280,7 @@ fn others_requests_that_failed_changed_nothing() {
 #[case::raising_without_a_ladder(throttled("pay"), true)]
 #[case::lowering_without_a_ceiling(idle("pay", 4), false)]
 #[case::lowering_without_a_ladder(idle("pay", 4), true)]
-fn no_ceiling_told_holds_every_change(#[case] snapshot: Snapshot, #[case] ladder_missing: bool) {
+fn an_unreported_ceiling_holds_every_change(#[case] snapshot: Snapshot, #[case] ladder_missing: bool) {
     let snapshot = with_info(snapshot, |info| {
         if ladder_missing {
             info.ladder = Ladder::default();
@@ -288,7 +292,7 @@ fn no_ceiling_told_holds_every_change(#[case] snapshot: Snapshot, #[case] ladder
 }
 
 #[test]
-fn own_home_is_never_lowered() {
+fn the_own_namespace_is_never_scaled_down() {
     let home = AccountView {
         home: Some("pay.a1b2c".parse().expect("an id")),
         ..account()
@@ -331,7 +335,7 @@ fn capacity_info_that_contradicts_the_list_holds() {
 }
 
 #[test]
-fn a_change_refused_as_not_permitted_is_not_tried_again() {
+fn a_change_refused_as_not_permitted_is_not_retried() {
     let snapshot = Snapshot {
         change_refused: Some("403".to_owned()),
         ..throttled("pay")

@@ -351,7 +351,7 @@ proptest! {
     }
 
     #[test]
-    fn what_was_stored_is_decided_alike(
+    fn stored_inputs_give_the_same_decision(
         snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
         let inputs = explain::Inputs { snapshot, account, rules, state: None, now: now() };
@@ -400,7 +400,7 @@ proptest! {
     }
 
     #[test]
-    fn raising_never_lowers_a_limit(
+    fn scaling_up_never_lowers_a_limit(
         snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
         let decision = decide(&snapshot, &account, &rules, now());
@@ -422,7 +422,7 @@ proptest! {
     }
 
     #[test]
-    fn lowering_leaves_room_for_every_known_minute(
+    fn scaling_down_leaves_headroom_for_every_known_minute(
         snapshot in any_snapshot(), account in any_account(), rules in any_policy(),
     ) {
         if decide(&snapshot, &account, &rules, now()).action == Action::Disable {

@@ -53,7 +53,7 @@ fn row_12_holds_the_forbidden_direction_with_its_code(
 }
 
 #[test]
-fn row_12_says_the_policys_reason_and_its_own() {
+fn row_12_states_both_the_policys_reason_and_its_own() {
     let paused = Restriction::new(
         Direction::Both,
         ReasonCode::Paused,
@@ -123,7 +123,7 @@ fn row_12_comes_before_the_guards_and_needs_no_capacity_info() {
 }
 
 #[test]
-fn row_12_leaves_the_rows_before_it_alone() {
+fn row_12_does_not_affect_the_rows_before_it() {
     let paused = restriction(Direction::Both, ReasonCode::Paused);
     let snapshot = Snapshot {
         running_operation: Some("op-9".to_owned()),

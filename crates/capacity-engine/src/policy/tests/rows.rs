@@ -73,7 +73,7 @@ fn row_4_holds_while_the_last_request_is_in_progress() {
 #[case::without_a_value(ReportedMode::ProvisionedWithoutValue, ReportedMode::OnDemand)]
 #[case::unknown_mode(ReportedMode::Unknown("elastic".to_owned()), ReportedMode::OnDemand)]
 #[case::wished_but_never_seen(ReportedMode::Absent, ReportedMode::Provisioned(trus(4)))]
-fn row_5_holds_what_cannot_be_told(#[case] status: ReportedMode, #[case] spec: ReportedMode) {
+fn row_5_holds_if_the_capacity_is_ambiguous(#[case] status: ReportedMode, #[case] spec: ReportedMode) {
     let decision = decided(&Snapshot {
         status,
         spec,
@@ -84,7 +84,7 @@ fn row_5_holds_what_cannot_be_told(#[case] status: ReportedMode, #[case] spec: R
 }
 
 #[test]
-fn row_5_takes_no_capacity_at_all_as_on_demand() {
+fn row_5_treats_a_missing_capacity_as_on_demand() {
     let snapshot = Snapshot {
         status: ReportedMode::Absent,
         spec: ReportedMode::Absent,
@@ -94,7 +94,7 @@ fn row_5_takes_no_capacity_at_all_as_on_demand() {
 }
 
 #[test]
-fn after_a_failed_request_judging_goes_on_with_the_status() {
+fn after_a_failed_request_the_status_is_used() {
     let mut snapshot = throttled("pay");
     snapshot.spec = ReportedMode::Provisioned(trus(6));
     snapshot.latest_request = Some(request(RequestState::Failed, 10, true));
@@ -122,7 +122,7 @@ fn row_6_holds_everything_while_the_metrics_are_unavailable() {
 #[rstest]
 #[case::no_series(ReportedUsage::Missing)]
 #[case::standby_only(ReportedUsage::Unknown { why: "only standby series".to_owned() })]
-fn row_7_holds_what_the_metrics_do_not_tell(#[case] usage: ReportedUsage) {
+fn row_7_holds_without_usable_metrics(#[case] usage: ReportedUsage) {
     let decision = decided(&Snapshot {
         usage,
         ..snapshot("pay", 4)
@@ -166,7 +166,7 @@ fn row_9_waits_for_metrics_after_the_last_change(#[case] ended_minutes_ago: i64,
 #[rstest]
 #[case::without_an_end_two_minutes_after_the_start(5, "Hold waiting_for_effect")]
 #[case::long_enough(6, "Enable 6 TRUs throttled")]
-fn row_9_takes_the_start_where_no_end_is_told(#[case] started_minutes_ago: i64, #[case] expected: &str) {
+fn row_9_uses_the_start_if_no_end_is_reported(#[case] started_minutes_ago: i64, #[case] expected: &str) {
     let latest = CapacityRequest {
         started_at: Some(minutes_ago(started_minutes_ago)),
         ended_at: None,
@@ -207,7 +207,7 @@ fn row_9_does_not_wait_for_a_request_that_failed() {
 #[case::actions(LimitKind::Actions)]
 #[case::requests(LimitKind::Requests)]
 #[case::operations(LimitKind::Operations)]
-fn row_10_holds_where_a_limit_is_unknown(#[case] kind: LimitKind) {
+fn row_10_holds_if_a_limit_is_unknown(#[case] kind: LimitKind) {
     let mut snapshot = throttled("pay");
     snapshot.limits[kind] = None;
     let decision = decided(&snapshot);
@@ -219,7 +219,7 @@ fn row_10_holds_where_a_limit_is_unknown(#[case] kind: LimitKind) {
 #[case::actions(LimitKind::Actions)]
 #[case::requests(LimitKind::Requests)]
 #[case::operations(LimitKind::Operations)]
-fn row_11_enables_where_any_limit_throttles(#[case] kind: LimitKind) {
+fn row_11_enables_if_any_limit_throttles(#[case] kind: LimitKind) {
     let snapshot = Snapshot {
         usage: one(used(kind, 100.0, 0.001)),
         ..snapshot("pay", 0)
@@ -230,7 +230,7 @@ fn row_11_enables_where_any_limit_throttles(#[case] kind: LimitKind) {
 }
 
 #[test]
-fn row_11_tells_the_limit_that_throttles_most() {
+fn row_11_reports_the_limit_that_throttles_most() {
     let mut usage = used(LimitKind::Actions, 490.0, 10.0);
     usage[LimitKind::Operations] = Usage {
         served: rate(300.0),
@@ -253,7 +253,7 @@ fn row_11_tells_the_limit_that_throttles_most() {
 #[case::below(0.027_777, "Disable idle")]
 #[case::exactly_at_the_threshold(0.027_778, "Keep in_use")]
 #[case::nothing(0.0, "Disable idle")]
-fn row_11_gives_back_below_the_threshold(#[case] actions: f64, #[case] expected: &str) {
+fn row_11_releases_below_the_threshold(#[case] actions: f64, #[case] expected: &str) {
     let snapshot = Snapshot {
         usage: hour(used(LimitKind::Actions, actions, 0.0)),
         ..snapshot("pay", 4)
@@ -289,7 +289,7 @@ fn row_11_announces_what_is_throttled_while_provisioned() {
 }
 
 #[test]
-fn row_11_tells_idle_from_quiet() {
+fn row_11_distinguishes_idle_from_quiet() {
     let newest = MinuteSample {
         minute: minutes_ago(4),
         usage: PerLimit::default(),
@@ -308,7 +308,7 @@ fn row_11_tells_idle_from_quiet() {
 }
 
 #[test]
-fn row_11_an_idle_namespace_gives_its_capacity_back() {
+fn row_11_releases_the_capacity_of_an_idle_namespace() {
     let newest = MinuteSample {
         minute: minutes_ago(4),
         usage: PerLimit::default(),
@@ -327,20 +327,20 @@ fn row_11_an_idle_namespace_gives_its_capacity_back() {
 }
 
 #[test]
-fn row_11_gives_nothing_back_on_use_that_was_not_read() {
+fn row_11_releases_nothing_on_usage_that_was_not_read() {
     let mut idle = idle("pay", 4);
     idle.usage_gaps[LimitKind::Requests] = Some(UsageGap::NotRead);
     let decision = decided(&idle);
     assert_eq!(outcome(&decision), "Hold metrics_family_missing");
     assert!(
-        decision.reason.contains("its metrics of requests were not read"),
+        decision.reason.contains("its metrics for requests were not read"),
         "{}",
         decision.reason
     );
 }
 
 #[test]
-fn row_11_takes_unread_use_to_be_at_the_limit_while_something_is_refused() {
+fn row_11_assumes_unread_usage_is_at_the_limit_while_throttled() {
     let mut newest = sample(minutes_ago(4), used(LimitKind::Requests, 0.0, 500.0));
     newest.served_read[LimitKind::Requests] = false;
     let decision = decided(&Snapshot {
@@ -356,7 +356,7 @@ fn row_11_takes_unread_use_to_be_at_the_limit_while_something_is_refused() {
 }
 
 #[test]
-fn row_11_gives_nothing_back_where_the_peak_of_a_limit_is_unknown() {
+fn row_11_releases_nothing_if_the_peak_of_a_limit_is_unknown() {
     let samples = (4..64).map(|minutes| {
         let mut sample = sample(minutes_ago(minutes), used(LimitKind::Actions, 0.01, 0.0));
         sample.served_read[LimitKind::Requests] = minutes == 4;
@@ -377,7 +377,7 @@ fn row_11_gives_nothing_back_where_the_peak_of_a_limit_is_unknown() {
     assert!(
         decision
             .reason
-            .contains("1 of 60 minutes of its requests are known"),
+            .contains("its requests are known for only 1 of 60 minutes"),
         "{}",
         decision.reason
     );
@@ -386,7 +386,7 @@ fn row_11_gives_nothing_back_where_the_peak_of_a_limit_is_unknown() {
 /// In a large account, the first pass omits requests and operations. Namespaces that may be idle are then
 /// read completely.
 #[test]
-fn what_a_first_look_left_out_makes_a_candidate() {
+fn usage_omitted_from_the_first_pass_makes_a_candidate() {
     let samples = (4..64).map(|minutes| {
         let mut sample = sample(minutes_ago(minutes), used(LimitKind::Actions, 0.01, 0.0));
         sample.served_read[LimitKind::Requests] = false;
@@ -406,7 +406,7 @@ fn what_a_first_look_left_out_makes_a_candidate() {
 }
 
 #[test]
-fn row_11_says_how_much_of_the_hour_is_known() {
+fn row_11_states_how_much_of_the_hour_is_known() {
     let samples = (4..56).map(|minutes| sample(minutes_ago(minutes), used(LimitKind::Actions, 0.01, 0.0)));
     let usage = ReportedUsage::Known(UsageWindow::from_samples(samples).expect("not empty"));
     let decision = decided(&Snapshot {
@@ -451,7 +451,7 @@ fn on_estimates() -> Rules {
 #[rstest]
 #[case::family_missing(UsageGap::FamilyMissing)]
 #[case::partly_unreadable(UsageGap::PartlyUnreadable)]
-fn row_11_gives_nothing_back_where_usage_is_partly_unknown(#[case] gap: UsageGap) {
+fn row_11_releases_nothing_if_usage_is_partly_unknown(#[case] gap: UsageGap) {
     let mut snapshot = idle("pay", 4);
     snapshot.usage_gaps[LimitKind::Operations] = Some(gap);
     let decision = decided(&snapshot);
@@ -579,7 +579,7 @@ fn the_first_row_that_applies_decides() {
 }
 
 #[test]
-fn capacity_info_is_wanted_exactly_where_a_change_is_wished() {
+fn capacity_info_is_needed_exactly_if_a_change_is_wanted() {
     let wants = |snapshot: &Snapshot| wants_capacity_info(snapshot, &account(), &Rules::default(), now());
     assert!(wants(&throttled("pay")));
     assert!(wants(&idle("pay", 4)));

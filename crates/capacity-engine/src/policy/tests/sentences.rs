@@ -13,7 +13,7 @@ fn a_namespace_that_is_released() {
 }
 
 #[test]
-fn money_rests_on_the_account_s_own_price() {
+fn amounts_are_based_on_the_price_of_the_account() {
     let dollars = |dollars: i64| PricePerMillion::try_new(dollars.into()).expect("a price");
     let tier = PriceTier {
         up_to: 5_000_000,
@@ -73,7 +73,7 @@ fn a_namespace_that_is_throttled_while_provisioned() {
 }
 
 #[test]
-fn an_hour_below_its_minimum_says_what_it_costs() {
+fn an_hour_below_its_minimum_states_its_cost() {
     let snapshot = Snapshot {
         usage: hour(used(LimitKind::Actions, 33.333_334, 0.0)),
         ..snapshot("search", 2)
@@ -173,7 +173,7 @@ fn a_change_by_someone_else_says_when_from_what_to_what_and_its_operation() {
 }
 
 #[test]
-fn standby_traffic_is_told_as_left_out_wherever_usage_was_judged() {
+fn excluded_standby_traffic_is_mentioned_wherever_usage_was_evaluated() {
     let mut standby = PerLimit::<Rate>::default();
     standby[LimitKind::Actions] = rate(300.0);
     for (before, action) in [
@@ -223,7 +223,7 @@ fn a_namespace_that_on_demand_could_not_carry() {
 }
 
 #[test]
-fn an_estimate_says_of_how_many_minutes_it_is_and_releases_nothing() {
+fn an_estimate_states_its_minutes_and_releases_nothing() {
     let mut snapshot = snapshot("cart", 4);
     snapshot.usage = one(used(LimitKind::Actions, 0.003_334, 0.0));
     assert_eq!(
@@ -321,7 +321,7 @@ fn codes_are_stable_and_documented() {
 }
 
 #[test]
-fn the_published_table_of_codes_is_the_present_one() {
+fn the_published_table_of_codes_is_up_to_date() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reason-codes.md");
     let Ok(published) = read(path) else {
         // A published crate does not include the workspace's documents.

@@ -17,7 +17,7 @@ fn lines(decision: &Decision) -> Vec<String> {
 }
 
 #[test]
-fn a_scale_up_keeps_what_was_made_of_each_size() {
+fn a_scale_up_has_a_verdict_for_each_size() {
     let snapshot = Snapshot {
         capacity_info: CapacityInfo::Known(known_info(0, 8)),
         ..throttled("pay")
@@ -50,7 +50,7 @@ fn a_scale_up_keeps_what_was_made_of_each_size() {
 }
 
 #[test]
-fn a_release_keeps_what_was_made_of_each_size() {
+fn a_release_has_a_verdict_for_each_size() {
     let snapshot = idle("pay", 4);
     let others = "this policy releases all of the capacity or none";
     let used = "current: 45 actions in the last hour, below the threshold of 100";
@@ -78,7 +78,7 @@ fn a_release_keeps_what_was_made_of_each_size() {
 }
 
 #[test]
-fn a_keep_says_why_no_other_size_is_needed() {
+fn a_keep_states_why_no_other_size_is_needed() {
     assert_eq!(
         trace(&snapshot("pay", 0))[..2],
         [
@@ -102,7 +102,7 @@ fn a_keep_says_why_no_other_size_is_needed() {
 }
 
 #[test]
-fn what_is_held_before_a_size_was_looked_at_says_which_row_decided() {
+fn a_hold_before_any_size_was_considered_names_the_row_that_decided() {
     let unknown_sizes = |snapshot| Snapshot {
         capacity_info: CapacityInfo::NotRead,
         ..snapshot
@@ -136,7 +136,7 @@ fn a_target_of_an_embedder_has_a_trace_too() {
         lines(&decision)[3..6],
         [
             "4 (2000/s): current: smaller than wanted",
-            "6 (3000/s): smaller than the wanted 8 TRUs",
+            "6 (3000/s): smaller than the 8 TRUs wanted",
             "8* (4000/s): chosen: the policy wants another size (used by policies that are not built in)",
         ]
     );
