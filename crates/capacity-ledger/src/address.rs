@@ -42,7 +42,7 @@ const SSL_MODES: [&str; 6] = [
 const REFUSED: [(&str, &str); 9] = [
     ("sslpassword", "use a client key without a passphrase"),
     ("passfile", "set the environment variable PGPASSFILE"),
-    ("service", "write host, user and database"),
+    ("service", "specify host, user and database"),
     ("channel_binding", "remove it"),
     ("target_session_attrs", "specify the one host that accepts writes"),
     ("connect_timeout", "remove it; the timeout is always 5 seconds"),
@@ -54,7 +54,7 @@ const REFUSED: [(&str, &str); 9] = [
 const ESCAPE: &str =
     "in a user name or password write `/` as %2F, `?` as %3F, `#` as %23, `@` as %40 and `%` as %25";
 
-/// An address. Its displayed form has no user, password and parameters.
+/// An address. Its displayed form has no user, password or parameters.
 pub(crate) struct Address<'a> {
     user: Option<Cow<'a, str>>,
     password: Option<Cow<'a, str>>,
@@ -157,8 +157,7 @@ impl<'a> Address<'a> {
         // The library logs lines of a password file that it cannot parse.
         let silence = tracing::subscriber::NoSubscriber::default();
         let options = tracing::subscriber::with_default(silence, || PgConnectOptions::from_str(&url))?;
-        // A pooler rejects startup parameters that it does not know. This one is not needed, because no
-        // column has a float.
+        // A pooler rejects startup parameters that it does not know. This one is not needed, because no column is a float.
         Ok(options.extra_float_digits(None))
     }
 }
@@ -182,7 +181,7 @@ fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), Pro
     if let Some(bracketed) = place.strip_prefix('[') {
         let (host, rest) = bracketed
             .split_once(']')
-            .ok_or("the `[` of its IPv6 address has no `]`")?;
+            .ok_or("the IPv6 address has no closing `]`")?;
         let host = decoded(host)?;
         if !host.contains(':') {
             return Err("only IPv6 addresses go in brackets".into());
@@ -199,7 +198,7 @@ fn host_and_port(place: &str) -> Result<(Option<Cow<'_, str>>, Option<u16>), Pro
     }
     let (host, given) = match place.split_once(':') {
         Some((_, rest)) if rest.contains(':') => {
-            return Err("write an IPv6 address in brackets, such as [::1]:5432".into());
+            return Err("put an IPv6 address in brackets, such as [::1]:5432".into());
         }
         Some((host, given)) => (host, Some(port(given)?)),
         None => (place, None),
@@ -232,7 +231,7 @@ fn is_word(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'-'))
 }
 
-/// Whether the text ends within the value of a known parameter.
+/// Returns whether the text ends within the value of a known parameter.
 fn is_value_of_known(text: &str) -> bool {
     let last = text.rsplit('&').next().unwrap_or_default();
     last.split_once('=')
@@ -331,7 +330,7 @@ mod tests {
     #[case::unknown_and_strange("me@db/c?S3CRET=1", "an unknown parameter")]
     #[case::ssl_mode("me@db/c?sslmode=s3cret", "verify-full")]
     #[case::not_utf8("me:%ff%fe@db/c", "not UTF-8")]
-    fn what_cannot_be_meant_is_refused_without_repeating_it(#[case] text: &str, #[case] why: &str) {
+    fn ambiguous_addresses_are_refused_without_repeating_them(#[case] text: &str, #[case] why: &str) {
         let Err(problem) = Address::parse(text) else {
             panic!("{text} was accepted");
         };

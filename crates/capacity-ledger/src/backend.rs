@@ -74,12 +74,12 @@ impl Backend for Postgres {
     }
 }
 
-/// A statement.
+/// Creates a statement.
 pub(crate) fn query<'q, DB: Backend>(sql: impl SqlSafeStr) -> Query<'q, DB, DB::Arguments> {
     kept(sqlx::query(sql))
 }
 
-/// A statement whose rows are parsed as records.
+/// Creates a statement whose rows are parsed as records.
 pub(crate) fn query_as<'q, DB: Backend, T: for<'r> sqlx::FromRow<'r, DB::Row>>(
     sql: impl SqlSafeStr,
 ) -> QueryAs<'q, DB, T, DB::Arguments> {

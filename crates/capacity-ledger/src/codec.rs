@@ -27,8 +27,8 @@ pub(crate) enum Damage {
 impl Damage {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Version(_) => "a block of an unknown version",
-            Self::CutShort => "a block that is cut short",
+            Self::Version(_) => "a block with an unknown version",
+            Self::CutShort => "a truncated block",
             Self::TooLong => "a block with trailing data",
             Self::Number => "a number that is too large",
             Self::Limits => "limits that are not in the block",
@@ -180,7 +180,7 @@ pub(crate) fn number(left: &mut &[u8]) -> Result<u64, Damage> {
     Err(Damage::Number)
 }
 
-/// Decodes the count of items that take at least one byte each. A damaged count cannot allocate all memory.
+/// Decodes the count of items that take at least one byte each. A damaged count cannot exhaust the memory.
 pub(crate) fn length(left: &mut &[u8]) -> Result<usize, Damage> {
     let count = usize::try_from(number(left)?).map_err(|_| Damage::Number)?;
     if count > left.len() {
@@ -223,12 +223,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(entries in entries()) {
+        fn a_block_decodes_to_what_was_encoded(entries in entries()) {
             prop_assert_eq!(decode(&encode(&entries)), Ok(entries));
         }
 
         #[test]
-        fn a_block_cut_anywhere_or_with_more_behind_it_is_damaged(entries in entries(), at in any::<prop::sample::Index>()) {
+        fn a_block_that_is_truncated_or_has_trailing_data_is_damaged(entries in entries(), at in any::<prop::sample::Index>()) {
             let bytes = encode(&entries);
             prop_assert!(decode(&bytes[..at.index(bytes.len())]).is_err());
             prop_assert_eq!(decode(&[&bytes[..], &[0]].concat()), Err(Damage::TooLong));

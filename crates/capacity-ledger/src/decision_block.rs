@@ -306,14 +306,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(decisions in decisions()) {
+        fn a_block_decodes_to_what_was_encoded(decisions in decisions()) {
             prop_assert_eq!(decode(&encoded(&decisions), |_| true), Ok(decisions.clone()));
             let odd: Vec<_> = decisions.iter().filter(|(number, _)| number % 2 == 1).cloned().collect();
             prop_assert_eq!(decode(&encoded(&decisions), |number| number % 2 == 1), Ok(odd));
         }
 
         #[test]
-        fn a_block_cut_anywhere_or_with_more_behind_it_is_damaged(decisions in decisions(), at in any::<prop::sample::Index>()) {
+        fn a_block_that_is_truncated_or_has_trailing_data_is_damaged(decisions in decisions(), at in any::<prop::sample::Index>()) {
             let bytes = encoded(&decisions);
             prop_assert!(decode(&bytes[..at.index(bytes.len())], |_| true).is_err());
             prop_assert_eq!(decode(&[&bytes[..], &[0]].concat(), |_| true), Err(Damage::TooLong));
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_that_differs_in_its_numbers_takes_a_few_bytes() {
+    fn a_decision_that_differs_only_in_its_numbers_takes_a_few_bytes() {
         let decisions: Vec<_> = (0..500)
             .map(|number| {
                 (

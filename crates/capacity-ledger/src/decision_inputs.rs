@@ -8,8 +8,8 @@ use crate::store::{AT_A_TIME, Ledger};
 use crate::tables::WITH_DECISION_INPUTS;
 
 impl Ledger {
-    /// Records the inputs of decisions once; recording them again changes nothing. If the database has no
-    /// table for them, or the role may not write to it, nothing is recorded and no error is returned.
+    /// Records the inputs of decisions once; recording them again changes nothing. If the database has no table for them, or the
+    /// role is not allowed to write to it, nothing is recorded and no error is returned.
     ///
     /// # Errors
     ///
@@ -50,7 +50,7 @@ impl Ledger {
     }
 }
 
-/// A role's permissions may predate the table. For such a role, the table counts as missing.
+/// Treats the table as missing for a role whose permissions predate it.
 fn permitted<T: Default>(result: Result<T, LedgerError>) -> Result<T, LedgerError> {
     match result {
         Err(error) if error.kind() == ErrorKind::NotPermitted => Ok(T::default()),

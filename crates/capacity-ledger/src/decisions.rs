@@ -36,7 +36,7 @@ struct Block<'a> {
     bytes: Vec<u8>,
 }
 
-/// The numbers of namespaces with their names: all, or the requested ones.
+/// The names of namespaces by number: all, or the requested ones.
 pub(crate) struct Names {
     names: HashMap<u64, Arc<str>>,
     /// Whether these are all namespaces.
@@ -211,7 +211,7 @@ impl Ledger {
         Ok(plans)
     }
 
-    /// Returns the names of namespaces that blocks may hold decisions about.
+    /// Returns the names of namespaces for which blocks may contain decisions.
     pub(crate) async fn packed_namespaces(&self) -> Result<Vec<String>, LedgerError> {
         self.of_blocks(within!(self, Access::Read, transaction => {
             let rows = query(
@@ -225,7 +225,7 @@ impl Ledger {
         }))
     }
 
-    /// Returns how many decisions the blocks hold.
+    /// Returns how many decisions the blocks contain.
     pub(crate) async fn packed_decisions(&self) -> Result<i64, LedgerError> {
         self.of_blocks(within!(self, Access::Read, transaction => {
             // PostgreSQL returns the sum of BIGINT as NUMERIC, which is not read as an integer.
@@ -257,7 +257,7 @@ impl Ledger {
         }
     }
 
-    /// Returns the numbers of namespaces with these names, or of all if there are none.
+    /// Returns the namespaces with these names by number, or all namespaces if no names are given.
     pub(crate) async fn names(&self, names: &[String]) -> Result<Names, LedgerError> {
         let are_all = names.is_empty() || names.len() > NAMED;
         let mut found: Vec<(i64, String)> = within!(self, Access::Read, transaction => {
@@ -347,7 +347,7 @@ impl Ledger {
         names: &Names,
     ) -> Result<Vec<DecisionRecord>, LedgerError> {
         let damaged =
-            |what: &str| self.damaged(format!("the evaluation {plan_id} of {account} holds {what}"));
+            |what: &str| self.damaged(format!("the evaluation {plan_id} of {account} contains {what}"));
         let wanted = |number| names.are_all || names.names.contains_key(&number);
         let decisions = decision_block::decode(block, wanted).map_err(|damage| damaged(damage.as_str()))?;
         let decisions = decisions.into_iter().map(|(number, decision)| {
@@ -412,7 +412,7 @@ impl Ledger {
 
 type Outcomes = HashMap<(String, String, String), (String, Option<String>)>;
 
-/// The sort key of the history.
+/// Returns the sort key of the history.
 pub(crate) fn order_of(row: &HistoryRow) -> (i64, &str, &str) {
     (
         row.evaluated_at_ms,

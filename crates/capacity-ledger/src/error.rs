@@ -1,4 +1,4 @@
-//! Errors of a ledger, by their remedy.
+//! Errors of a ledger, classified by their remedy.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ pub struct LedgerError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The setting is not a location at which a ledger can be.
+    /// The setting is not a valid location of a ledger.
     Location,
     /// There is no ledger at the location, and the command does not create one.
     Missing,
@@ -68,11 +68,11 @@ impl fmt::Display for LedgerError {
         match self.kind {
             ErrorKind::Location => write!(
                 f,
-                "LEDGER_URL: {detail}; write a path, sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"
+                "LEDGER_URL: {detail}; use a path, sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE"
             ),
             ErrorKind::Missing => write!(
                 f,
-                "there is no ledger at {location} ({detail}): correct LEDGER_URL; the worker and `temporal-capacity apply` create it"
+                "there is no ledger at {location} ({detail}): correct LEDGER_URL; the worker and `temporal-capacity apply` create one"
             ),
             ErrorKind::Unreachable if is_server => write!(
                 f,
@@ -89,8 +89,7 @@ impl fmt::Display for LedgerError {
             ),
             ErrorKind::Corrupted => write!(
                 f,
-                "the ledger {location} is damaged ({detail}): move it away together with {location}-wal and {location}-shm, and a \
-                 new one is created; `temporal-capacity ledger verify` shows more"
+                "the ledger {location} is damaged ({detail}): move it away together with {location}-wal and {location}-shm, so that a new one is created; run `temporal-capacity ledger verify` for details"
             ),
             ErrorKind::Mixed => write!(
                 f,
@@ -99,25 +98,24 @@ impl fmt::Display for LedgerError {
             ),
             ErrorKind::ReadOnly => write!(
                 f,
-                "the ledger {location} cannot be written ({detail}): allow this user to write {}",
+                "the ledger {location} cannot be written ({detail}): grant this user write access to {}",
                 if is_server {
-                    "to the database"
+                    "the database"
                 } else {
                     "the file and its folder"
                 }
             ),
             ErrorKind::NotPermitted => write!(
                 f,
-                "the ledger {location} refuses this user ({detail}): grant SELECT on its tables to commands that only read, and \
-                 INSERT, UPDATE and DELETE to the worker"
+                "the ledger {location} denies access to this user ({detail}): grant SELECT on its tables for read-only commands, and also INSERT, UPDATE and DELETE for the worker"
             ),
             ErrorKind::Full => write!(
                 f,
-                "the ledger {location} has no space left ({detail}): free some space, or keep less: `temporal-capacity ledger prune`"
+                "the ledger {location} has no space left ({detail}): free some space, or delete old data: `temporal-capacity ledger prune`"
             ),
             ErrorKind::Older => write!(
                 f,
-                "the ledger {location} {detail}: start the worker of this version once, which upgrades them"
+                "the ledger {location} {detail}: start a worker of this version once to upgrade them"
             ),
             ErrorKind::Newer => write!(
                 f,
@@ -177,7 +175,7 @@ fn of_sqlite(code: u32) -> ErrorKind {
     }
 }
 
-/// Errors of a pooler itself have the codes 08P01, 53300, 57xxx or 58000.
+/// Classifies a PostgreSQL error code. Errors of a pooler itself have the codes 08P01, 53300, 57xxx or 58000.
 fn of_postgres(code: &str) -> ErrorKind {
     match (code, code.get(..2).unwrap_or_default()) {
         // data_corrupted and index_corrupted; disk_full; read_only_sql_transaction; insufficient_privilege.
@@ -232,10 +230,13 @@ mod tests {
                 "permission denied for table capacity_minutes",
             ),
             (ErrorKind::Full, "database or disk is full"),
-            (ErrorKind::Older, "has tables of version 1, and 2 is needed"),
+            (
+                ErrorKind::Older,
+                "has tables of version 1, but version 2 is required",
+            ),
             (
                 ErrorKind::Newer,
-                "was written by a newer version of this program (tables 3, known 2)",
+                "was written by a newer version of this program (its tables have version 3, the newest that this version supports is 2)",
             ),
             (ErrorKind::Input, "line 2: it has 3 fields, but the header has 4"),
             (ErrorKind::Other, "syntax error"),
@@ -264,12 +265,12 @@ mod tests {
     #[case::failed_transaction("25P02", ErrorKind::Other)]
     #[case::right_missing("42501", ErrorKind::NotPermitted)]
     #[case::deadlock("40P01", ErrorKind::Other)]
-    fn only_damage_is_damage_and_only_a_full_disk_is_full(#[case] code: &str, #[case] kind: ErrorKind) {
+    fn only_damage_and_a_full_disk_are_classified_as_such(#[case] code: &str, #[case] kind: ErrorKind) {
         assert_eq!(of_postgres(code), kind);
     }
 
     #[tokio::test]
-    async fn a_file_without_room_is_full_and_keeps_what_it_holds() {
+    async fn a_file_at_its_size_limit_is_full_and_keeps_its_contents() {
         let folder = tempfile::tempdir().expect("a folder");
         let location = Location::Sqlite(folder.path().join("ledger.db"));
         let ledger = Ledger::open(&location).await.expect("opened");

@@ -11,8 +11,7 @@ use crate::records::{ChangeRecord, DecisionRecord, EvaluationRecord, HistoryFilt
 use crate::rows;
 use crate::store::Ledger;
 
-/// While a part of the history has at most this number of packed decisions, the next part covers twice as many evaluations,
-/// up to a maximum.
+/// Number of packed decisions up to which the next part of the history covers twice as many evaluations, within a maximum.
 const FEW: usize = 2_000;
 const MOST_AT_A_TIME: i64 = 256;
 

@@ -2,9 +2,8 @@
 //!
 //! # Where to start
 //!
-//! [`Ledger::open`] with a [`Location`], or [`Ledger::open_read_only`] if nothing must change. Then
-//! [`Ledger::record_minute`] and [`Ledger::window`], or [`Ledger::record_evaluation`] and
-//! [`Ledger::history`].
+//! [`Ledger::open`] with a [`Location`], or [`Ledger::open_read_only`] to change nothing. Then [`Ledger::record_minute`] and
+//! [`Ledger::window`], or [`Ledger::record_evaluation`] and [`Ledger::history`].
 
 mod address;
 mod backend;

@@ -65,9 +65,9 @@ fn file(text: &str) -> Result<PathBuf, Problem> {
         return Err("it is empty".into());
     }
     let problem = if path.starts_with('~') {
-        "`~` is not expanded here; write the whole path"
+        "`~` is not expanded here; use the full path"
     } else if path.starts_with('$') || path.starts_with('%') {
-        "variables are not expanded here; write the whole path"
+        "variables are not expanded here; use the full path"
     } else if path.ends_with(['/', '\\']) {
         "it is a folder; add a file name"
     } else if path.contains(":memory:") {
@@ -80,14 +80,14 @@ fn file(text: &str) -> Result<PathBuf, Problem> {
     {
         return Err(format!("{scheme}:// is not supported").into());
     } else if !is_explicit && is_address(path) {
-        "it looks like a database address, not a path; for a file of that name, write sqlite: before it"
+        "it looks like a database address, not a path; to use a file of that name, prefix it with sqlite:"
     } else {
         return Ok(path.into());
     };
     Err(problem.into())
 }
 
-/// Whether text without one of our schemes looks like an address: `host=db dbname=led`, `localhost:5432/led`,
+/// Returns whether text without one of our schemes looks like an address: `host=db dbname=led`, `localhost:5432/led`,
 /// `me@db/led`, `mysql://db/led`.
 fn is_address(text: &str) -> bool {
     let has_keywords = text.split_whitespace().any(|word| {
@@ -131,7 +131,7 @@ mod tests {
     )]
     #[case("PostgreSQL://me:s3cret@[::1]:5432/led", "postgres://[::1]:5432/led")]
     #[case("postgres://db/led?user=me&password=a@s3cret", "postgres://db/led")]
-    fn locations_are_read_and_shown_without_a_password(#[case] text: &str, #[case] shown: &str) {
+    fn locations_are_parsed_and_shown_without_a_password(#[case] text: &str, #[case] shown: &str) {
         let location = Location::parse(text).expect("a location");
         assert_eq!(location.to_string(), shown);
         assert!(!format!("{location:?}").contains("s3cret"), "{location:?}");
@@ -153,7 +153,7 @@ mod tests {
     #[case(":memory:", "in memory")]
     #[case("sqlite:ledger.db?mode=ro", "are not supported")]
     #[case("postgres://me:s3cret/word@db/led", "%2F")]
-    fn what_is_not_a_location_is_refused_with_the_reason(#[case] text: &str, #[case] why: &str) {
+    fn invalid_locations_are_refused_with_a_reason(#[case] text: &str, #[case] why: &str) {
         let error = Location::parse(text).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::Location);
         assert!(error.to_string().contains(why), "{error}");

@@ -13,7 +13,7 @@ use crate::pool::Pool;
 use crate::records::{Minute, NamespaceMinute, Recorded};
 use crate::store::Ledger;
 
-/// A minute that is further in the future than this means that a clock jumped.
+/// How far in the future a minute may be. A later one is rejected, because a clock must be wrong.
 const FUTURE: SignedDuration = SignedDuration::from_mins(5);
 
 pub(crate) fn minute_number(time: Timestamp) -> i64 {
@@ -251,7 +251,7 @@ impl Ledger {
     ) -> Result<Stored, LedgerError> {
         let entries = codec::decode(&block).map_err(|damage| {
             self.damaged(format!(
-                "the minute {} of {account} holds {}",
+                "the minute {} of {account} contains {}",
                 start_of(minute),
                 damage.as_str()
             ))

@@ -60,7 +60,7 @@ pub enum Recorded {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HourRecord {
-    /// Account id.
+    /// Id of the Temporal Cloud account.
     pub account: String,
     /// Full id of the namespace.
     pub namespace: String,
@@ -95,7 +95,7 @@ pub struct HourRecord {
 /// An evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvaluationRecord {
-    /// Account id.
+    /// Id of the Temporal Cloud account.
     pub account: String,
     /// Id of the plan.
     pub plan_id: String,
@@ -117,7 +117,7 @@ pub struct EvaluationRecord {
 /// A decision of an evaluation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionRecord {
-    /// Account id.
+    /// Id of the Temporal Cloud account.
     pub account: String,
     /// Id of the plan.
     pub plan_id: String,
@@ -127,15 +127,15 @@ pub struct DecisionRecord {
     pub action: String,
     /// TRUs at the time of the decision; 0 means on-demand.
     pub current_trus: Option<i64>,
-    /// Wanted TRUs.
+    /// TRUs after the decision; 0 means on-demand.
     pub wanted_trus: Option<i64>,
     /// Stable code of the reason.
     pub reason_code: String,
     /// The reason, in one sentence with its numbers.
     pub reason: String,
-    /// Cost of an idle hour before, in millionths of a dollar.
+    /// Cost of an idle hour before the decision, in millionths of a dollar.
     pub price_before_micro_dollars: Option<i64>,
-    /// Cost of an idle hour after, in millionths of a dollar.
+    /// Cost of an idle hour after the decision, in millionths of a dollar.
     pub price_after_micro_dollars: Option<i64>,
     /// Known minutes of the last hour; `None` if the usage was not checked.
     pub known_minutes: Option<i64>,
@@ -147,7 +147,7 @@ pub struct DecisionRecord {
 pub struct ChangeRecord {
     /// Id of the operation.
     pub operation_id: String,
-    /// Account id.
+    /// Id of the Temporal Cloud account.
     pub account: String,
     /// Id of the plan.
     pub plan_id: String,
@@ -155,7 +155,7 @@ pub struct ChangeRecord {
     pub namespace: String,
     /// TRUs before; 0 means on-demand.
     pub from_trus: i64,
-    /// Wanted TRUs.
+    /// Requested TRUs; 0 means on-demand.
     pub to_trus: i64,
     /// Outcome of the change.
     pub outcome: String,
@@ -171,7 +171,7 @@ pub struct ChangeRecord {
 /// A policy's state for a namespace between evaluations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyStateRecord {
-    /// Account id.
+    /// Id of the Temporal Cloud account.
     pub account: String,
     /// Full id of the namespace.
     pub namespace: String,
@@ -198,7 +198,7 @@ impl PolicyStateRecord {
 /// namespace on-demand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PolicyDecisionRecord {
-    /// Account id.
+    /// Id of the Temporal Cloud account.
     pub account: String,
     /// Id of the plan.
     pub plan_id: String,
@@ -214,9 +214,9 @@ pub struct PolicyDecisionRecord {
     pub action: String,
     /// TRUs at the time of the decision; 0 means on-demand.
     pub current_trus: Option<i64>,
-    /// Wanted TRUs.
+    /// TRUs after the decision; 0 means on-demand.
     pub wanted_trus: Option<i64>,
-    /// TRUs that the policy wanted and that a restriction or guard held back.
+    /// TRUs that the policy wanted but a restriction or guard blocked.
     pub blocked_trus: Option<i64>,
     /// Stable code of the reason.
     pub reason_code: String,
@@ -232,7 +232,7 @@ pub struct PolicyDecisionRecord {
 /// ledger does not parse them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DecisionInputsRecord {
-    /// Account id.
+    /// Id of the Temporal Cloud account.
     pub account: String,
     /// Id of the plan.
     pub plan_id: String,
@@ -248,7 +248,7 @@ pub struct DecisionInputsRecord {
 pub struct PolicyDecisionRow {
     /// Time of the decision (milliseconds since 1970).
     pub evaluated_at_ms: i64,
-    /// The decision.
+    /// The decision that was recorded.
     pub decision: PolicyDecisionRecord,
 }
 
@@ -266,7 +266,7 @@ pub struct HistoryRow {
     pub usage_window: String,
     /// Price of a million actions, in millionths of a dollar, on which the costs are based.
     pub price_micro_dollars: i64,
-    /// The decision.
+    /// The decision that was recorded.
     #[serde(flatten)]
     pub decision: DecisionRecord,
     /// Outcome, if it was a change.

@@ -100,7 +100,7 @@ pub(crate) trait Record:
     /// The order of an export, which is the same in both databases. `{bytewise}` is replaced by the collation
     /// that orders text the same way on every machine.
     const ORDER: &'static str;
-    /// The minimum number of additions of a database that has the table.
+    /// Minimum number of schema additions in a database that has this table.
     const ADDITIONS: usize = 0;
     /// The condition for inserting a record, in terms of the values `$1`, `$2`...
     const TAKEN_IN_IF: &'static str = "true";
@@ -301,19 +301,19 @@ record! {
     fn problem(&self) -> Option<String> {
         if self.state.len() > Self::LONGEST {
             return Some(format!(
-                "the state of {} for {} has {} bytes, and {} are allowed",
+                "the state of {} for {} is {} bytes long, but the maximum is {}",
                 self.policy, self.namespace, self.state.len(), Self::LONGEST
             ));
         }
         let second = self.minute.checked_mul(60);
         let is_time = second.is_some_and(|second| jiff::Timestamp::from_second(second).is_ok());
-        (!is_time).then(|| format!("minute: {} is outside the range of times", self.minute))
+        (!is_time).then(|| format!("minute: {} is out of range", self.minute))
     }
 }
 
 fn no_time(milliseconds: i64) -> Option<String> {
     let is_time = jiff::Timestamp::from_millisecond(milliseconds).is_ok();
-    (!is_time).then(|| format!("{milliseconds} is not a time in milliseconds"))
+    (!is_time).then(|| format!("{milliseconds} is not a valid time in milliseconds"))
 }
 
 /// Returns the columns of a record, each with the alias of its table.
@@ -350,7 +350,7 @@ pub(crate) fn insert<DB: Backend, T: Record>(_: &Transaction<'_, DB>) -> SqlStr 
     .into_sql_str()
 }
 
-/// A statement that inserts several records, which must belong to different rows.
+/// Creates a statement that inserts several records, which must belong to different rows.
 pub(crate) fn insert_all<'q, DB, T: Record + 'q>(records: impl IntoIterator<Item = &'q T>) -> QueryBuilder<DB>
 where
     DB: Backend,
@@ -372,7 +372,7 @@ where
     insert
 }
 
-/// A statement with the values of a record.
+/// Binds the values of a record to a statement.
 pub(crate) fn bound<'q, DB>(sql: &SqlStr, record: &'q impl Record) -> Query<'q, DB, DB::Arguments>
 where
     DB: Backend,

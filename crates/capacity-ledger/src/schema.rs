@@ -41,9 +41,9 @@ impl Tables {
 }
 
 impl Ledger {
-    /// Creates missing tables and upgrades older ones to this version, as far as the mode of opening allows.
-    /// An up-to-date database is only read, so that a role that may not create tables can use it. If two
-    /// workers start together, the second waits for the first. Returns how many additions the database has.
+    /// Creates missing tables and upgrades older ones to this version, as far as the mode of opening allows. An up-to-date
+    /// database is only read, so that a role without permission to create tables can use it. If two workers start together, the
+    /// second waits for the first. Returns how many additions the database has.
     pub(crate) async fn prepare(&self, opening: Opening) -> Result<usize, LedgerError> {
         let failed = |kind, detail: String| Err(LedgerError::new(kind, &self.location, detail));
         let mut tables = self.tables().await?;
@@ -52,7 +52,7 @@ impl Ledger {
         }
         if tables.version < VERSION && opening == Opening::ReadOnly {
             let detail = format!(
-                "has tables of version {}, and {VERSION} is needed",
+                "has tables of version {}, but version {VERSION} is required",
                 tables.version
             );
             return failed(ErrorKind::Older, detail);
@@ -60,14 +60,14 @@ impl Ledger {
         let is_behind = tables.version < VERSION || tables.additions < ADDITIONS.len();
         if tables.version <= VERSION && is_behind && opening != Opening::ReadOnly {
             tables = match self.add_missing().await {
-                // A role that may not create tables uses the existing ones.
+                // A role without permission to create tables uses the existing ones.
                 Err(error) if tables.version == VERSION && error.kind() == ErrorKind::NotPermitted => tables,
                 added => added?,
             };
         }
         if tables.version > VERSION {
             let detail = format!(
-                "was written by a newer version of this program (tables {}, known {VERSION})",
+                "was written by a newer version of this program (its tables have version {}, the newest that this version supports is {VERSION})",
                 tables.version
             );
             return failed(ErrorKind::Newer, detail);
@@ -75,7 +75,7 @@ impl Ledger {
         Ok(tables.additions)
     }
 
-    /// Each table is read separately, because an error ends a transaction in PostgreSQL.
+    /// Reads the version of the tables, one table at a time, because an error ends a transaction in PostgreSQL.
     async fn tables(&self) -> Result<Tables, LedgerError> {
         let read = async |sql: &'static str| {
             within!(self, Access::Read, transaction => {
@@ -91,7 +91,7 @@ impl Ledger {
         Ok(Tables::of(version, additions))
     }
 
-    /// Creates the table of the version. If two workers create it at the same time, the second one finds it.
+    /// Creates the table that stores the schema version. If two workers create it at the same time, the second one finds it.
     async fn add_version(&self) -> Result<(), LedgerError> {
         within!(self, Access::Write, transaction => {
             let created = query("CREATE TABLE IF NOT EXISTS capacity_ledger (version BIGINT NOT NULL)")

@@ -43,7 +43,7 @@ pub(crate) async fn connect(path: &Path, opening: Opening, shown: &str) -> Resul
     }
     let options = options
         .create_if_missing(opening == Opening::Create)
-        // Readers (`explain`, `report`) do not block the worker that writes, and the reverse.
+        // Readers (`explain`, `report`) do not block the worker that writes, and vice versa.
         .journal_mode(SqliteJournalMode::Wal)
         // With a write-ahead log, a power failure may lose the last transactions, but never damages the
         // file.
@@ -80,7 +80,7 @@ async fn read_only(
             .map_err(|error| sorted(&error, shown));
     }
     let detail = format!(
-        "{error}; its -wal file contains changes that only a user who may write to its folder can read"
+        "{error}; its -wal file contains changes, and reading them requires write access to the folder"
     );
     Err(LedgerError::new(ErrorKind::Unreachable, shown, detail))
 }
@@ -106,7 +106,7 @@ fn is_denied(error: &sqlx::Error) -> bool {
     has_code(error, &[READ_ONLY, CANNOT_OPEN])
 }
 
-/// Kibibytes of page cache per connection (negative: not pages). Rows are read once, in order, so more is of little use.
+/// Kibibytes of page cache per connection (negative: not pages). Rows are read once, in order, so a larger cache would not help.
 const CACHE: &str = "-512";
 
 const BUSY: u32 = 5;

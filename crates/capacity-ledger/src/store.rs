@@ -25,7 +25,7 @@ pub struct Ledger {
     /// Number of additions to its tables. It is lower if the ledger of an earlier release is opened
     /// read-only.
     pub(crate) additions: usize,
-    /// Numbers of namespaces, by account and name. Entries are only added.
+    /// Numbers that stand for namespaces, by account and name. Entries are never removed.
     numbers: Arc<Mutex<Numbers>>,
 }
 
@@ -173,7 +173,7 @@ impl Ledger {
         })
     }
 
-    /// Returns the numbers of namespaces, and assigns new ones to those without a number.
+    /// Returns the numbers that stand for namespaces, and assigns one to each namespace that has none.
     pub(crate) async fn numbers_of(
         &self,
         account: &str,
@@ -209,7 +209,7 @@ impl Ledger {
             self.learn_numbers(account).await?;
         }
         self.known_numbers(account, names)
-            .ok_or_else(|| self.damaged("a namespace was written and cannot be read"))
+            .ok_or_else(|| self.damaged("a namespace was written but cannot be read"))
     }
 
     fn known_numbers(&self, account: &str, names: &[Arc<str>]) -> Option<Vec<i64>> {

@@ -69,11 +69,11 @@ pub(crate) const ADDITIONS: &[&[&str]] = &[
     ],
 ];
 
-/// The minimum number of additions of a database with the table for policy state.
+/// Minimum number of additions in a database that has the table for policy state.
 pub(crate) const WITH_POLICY_STATE: usize = 1;
-/// Number of additions from which the table of policies' decisions exists.
+/// Minimum number of additions in a database that has the table for decisions of policies.
 pub(crate) const WITH_POLICY_DECISIONS: usize = 2;
-/// Number of additions from which the table of decision inputs exists.
+/// Minimum number of additions in a database that has the table for decision inputs.
 pub(crate) const WITH_DECISION_INPUTS: usize = 3;
-/// Number of additions from which the table of decision blocks exists.
+/// Minimum number of additions in a database that has the table for decision blocks.
 pub(crate) const WITH_DECISION_BLOCKS: usize = 4;

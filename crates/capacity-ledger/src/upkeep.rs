@@ -87,7 +87,7 @@ const OLD_POLICY_DECISIONS: &str = concat!(
     "DELETE FROM capacity_policy_decisions WHERE ",
     of_an_old_evaluation!()
 );
-/// An older release deletes evaluations and does not know this table.
+/// A release that does not know this table may have deleted the evaluation.
 const OLD_DECISION_INPUTS: &str = concat!(
     "DELETE FROM capacity_decision_inputs WHERE ",
     of_an_old_evaluation!(),
@@ -328,7 +328,7 @@ impl Ledger {
         for (minute, block) in minutes {
             let entries = codec::decode(block).map_err(|damage| {
                 self.damaged(format!(
-                    "the minute {} holds {}",
+                    "the minute {} contains {}",
                     start_of(*minute),
                     damage.as_str()
                 ))
@@ -337,7 +337,7 @@ impl Ledger {
                 let number = i64::try_from(entry.namespace).unwrap_or(-1);
                 let name = names
                     .get(&number)
-                    .ok_or_else(|| self.damaged("a minute names an unknown namespace"))?;
+                    .ok_or_else(|| self.damaged("a minute refers to an unknown namespace"))?;
                 let record = hours
                     .entry(entry.namespace)
                     .or_insert_with(|| empty_hour(account, name, hour));

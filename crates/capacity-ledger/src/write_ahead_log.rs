@@ -204,7 +204,7 @@ fn read(file: impl Read) -> Option<Log> {
     while file.read_exact(&mut frame).is_ok() {
         sum = add(sum, frame.get(..8)?, big_endian);
         sum = add(sum, frame.get(FRAME_HEADER..)?, big_endian);
-        // Two salts. A log is overwritten from its start, and frames behind its end are of an earlier
+        // Two salts. A log is overwritten from its start, and frames past its end are from an earlier
         // round.
         let is_of_this_log = frame.get(8..16) == header.get(16..24);
         if !is_of_this_log || sum != (word(&frame, 16)?, word(&frame, 20)?) {
@@ -234,7 +234,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(word))
 }
 
-/// SQLite's running checksum over pairs of words.
+/// Updates SQLite's running checksum, which is over pairs of words.
 fn add((mut one, mut other): (u32, u32), bytes: &[u8], big_endian: bool) -> (u32, u32) {
     let number = |word: &[u8]| {
         let word = word.try_into().unwrap_or_default();

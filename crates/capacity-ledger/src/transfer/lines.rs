@@ -115,7 +115,7 @@ fn read_csv<T: DeserializeOwned>(
         take(number, read).map_err(|problem| problem.in_line(number))?;
     }
     if end.is_cut_short() {
-        return Err(Problem::from("it is truncated: there is no line break at its end").in_line(number));
+        return Err(Problem::from("it is truncated: it does not end in a line break").in_line(number));
     }
     Ok(())
 }

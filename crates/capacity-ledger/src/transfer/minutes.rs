@@ -18,7 +18,7 @@ use crate::records::Recorded;
 use crate::store::Ledger;
 
 line! {
-/// A namespace in a minute, as a line. A minute without namespaces has one line without any.
+/// A namespace in a minute, as a line. A minute without namespaces has one line without a namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct MinuteLine {
     account: String,
@@ -183,7 +183,7 @@ impl Draft {
 }
 
 impl DraftMinute {
-    /// If a namespace occurs twice, the last one counts.
+    /// Converts the minute to its stored form. If a namespace occurs twice, the last one counts.
     fn stored(self, account: &str, minute: i64, numbers: &[i64]) -> Stored {
         let numbered = self.entries.into_iter().filter_map(|(place, entry)| {
             let namespace = u64::try_from(*numbers.get(place)?).ok()?;
@@ -228,7 +228,7 @@ impl Ledger {
         let mut samples = Vec::with_capacity(stored.entries.len());
         for entry in &stored.entries {
             let name = names.get(&i64::try_from(entry.namespace).unwrap_or(-1));
-            let name = name.ok_or_else(|| self.damaged("a minute names an unknown namespace"))?;
+            let name = name.ok_or_else(|| self.damaged("a minute refers to an unknown namespace"))?;
             samples.push((Some(name.to_string()), *entry));
         }
         if samples.is_empty() {

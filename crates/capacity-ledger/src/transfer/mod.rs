@@ -189,6 +189,6 @@ impl Ledger {
     }
 
     pub(crate) fn unwritten(&self, problem: &std::io::Error) -> LedgerError {
-        self.input(format!("the export cannot be written: {problem}"))
+        self.input(format!("cannot write the export: {problem}"))
     }
 }

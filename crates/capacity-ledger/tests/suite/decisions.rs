@@ -231,7 +231,7 @@ async fn a_damaged_block_is_named_and_pruned_with_its_evaluation(#[case] kind: K
     execute(&place.location, &damage).await;
     let problems = ledger.verify().await.expect("readable").join("\n");
     assert!(
-        problems.contains("the evaluation old of a1b2c holds a block of an unknown version"),
+        problems.contains("the evaluation old of a1b2c contains a block with an unknown version"),
         "{problems}"
     );
     let error = ledger.history(None, &HistoryFilter::default()).await;

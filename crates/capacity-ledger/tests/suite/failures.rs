@@ -12,7 +12,7 @@ use crate::places::Kind::{self, Postgres, Sqlite};
 use crate::places::{ACCOUNT, at, execute, minute, opened, place, sample};
 
 #[tokio::test]
-async fn files_that_are_no_ledger_are_told_apart_and_left_alone() {
+async fn files_that_are_not_ledgers_are_distinguished_and_left_alone() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("ledger.db");
     std::fs::write(
@@ -36,7 +36,7 @@ async fn files_that_are_no_ledger_are_told_apart_and_left_alone() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_made_is_told_as_not_writable() {
+async fn a_folder_that_cannot_be_created_is_reported_as_not_writable() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     std::fs::write(&file, "in the way").expect("written");
@@ -56,7 +56,7 @@ fn overwrite(path: &Path, place: u64, bytes: &[u8]) {
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn what_may_be_read_and_not_written_is_told(#[case] kind: Kind) {
+async fn a_ledger_that_can_be_read_but_not_written_is_reported(#[case] kind: Kind) {
     opened!(kind, "readonly", place, ledger);
     let it = minute(1, vec![sample("pay", 7)]);
     ledger.record_minute(ACCOUNT, &it, at(9)).await.expect("recorded");
@@ -107,7 +107,7 @@ fn copied(path: &Path, to: &Path) -> PathBuf {
 #[case::between_two_writes(0, 3)]
 #[case::while_it_wrote(100, 2)]
 #[tokio::test]
-async fn what_a_killed_writer_had_recorded_is_there(#[case] cut: u64, #[case] minutes: usize) {
+async fn records_of_a_killed_writer_survive(#[case] cut: u64, #[case] minutes: usize) {
     opened!(Sqlite, "killed", place, ledger);
     let Location::Sqlite(path) = &place.location else {
         return;
@@ -133,7 +133,7 @@ async fn what_a_killed_writer_had_recorded_is_there(#[case] cut: u64, #[case] mi
 }
 
 #[tokio::test]
-async fn a_damaged_page_of_the_file_is_told() {
+async fn a_damaged_page_of_the_file_is_reported() {
     opened!(Sqlite, "page", place, ledger);
     let Location::Sqlite(path) = &place.location else {
         return;
@@ -162,7 +162,7 @@ async fn a_damaged_page_of_the_file_is_told() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_silent_is_unreachable_after_some_seconds() {
+async fn a_silent_server_is_unreachable_after_a_few_seconds() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = silent.local_addr().expect("an address").port();
     let url = format!("postgres://me:s3cret@127.0.0.1:{port}/ledger");
@@ -175,7 +175,7 @@ async fn a_server_that_stays_silent_is_unreachable_after_some_seconds() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_and_not_shown() {
+async fn a_wrong_password_is_reported_but_not_shown() {
     opened!(Postgres, "password", place, _ledger);
     let Location::Postgres(url) = &place.location else {
         return;
@@ -209,7 +209,7 @@ async fn a_ledger_of_a_newer_version_is_refused(#[case] kind: Kind) {
 }
 
 #[tokio::test]
-async fn a_damaged_minute_is_told_and_the_others_stay_readable() {
+async fn a_damaged_minute_is_reported_and_the_others_stay_readable() {
     let Some(place) = place(Sqlite, "damaged") else {
         return;
     };

@@ -16,7 +16,7 @@ use crate::places::{
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn history_tells_what_was_decided_and_what_became_of_it(#[case] kind: Kind) {
+async fn history_shows_decisions_and_their_outcomes(#[case] kind: Kind) {
     opened!(kind, "history", _place, ledger);
     for (plan, minute) in [("p1", 1), ("p2", 2), ("p1", 1)] {
         let decisions = [
@@ -125,7 +125,7 @@ async fn policy_state_only_moves_forward_in_time(#[case] kind: Kind) {
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn decisions_of_policies_are_recorded_once_and_go_with_their_evaluation(#[case] kind: Kind) {
+async fn decisions_of_policies_are_recorded_once_and_deleted_with_their_evaluation(#[case] kind: Kind) {
     opened!(kind, "policies", _place, ledger);
     for (plan, minute) in [("one", 1), ("two", 3)] {
         ledger
@@ -181,7 +181,7 @@ async fn decisions_of_policies_are_recorded_once_and_go_with_their_evaluation(#[
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn inputs_of_decisions_go_with_the_minutes_that_complete_them(#[case] kind: Kind) {
+async fn inputs_of_decisions_are_deleted_with_the_minutes_that_complete_them(#[case] kind: Kind) {
     opened!(kind, "inputs", _place, ledger);
     for (plan, number) in [("old", 1), ("new", 300)] {
         let decisions = [decision(plan, "pay.a1b2c", "Disable")];
@@ -242,7 +242,7 @@ fn orders(changes: &[ChangeRecord]) -> Vec<Vec<ChangeRecord>> {
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn a_change_is_recorded_once_whichever_order_its_outcomes_arrive_in(#[case] kind: Kind) {
+async fn a_change_is_recorded_once_in_whatever_order_its_outcomes_arrive(#[case] kind: Kind) {
     opened!(kind, "once", _place, ledger);
     let row = |outcome: &str, minute: i64, by: &str| ChangeRecord {
         ended_at_ms: at(minute).as_millisecond(),
@@ -316,7 +316,7 @@ async fn a_change_is_recorded_once_whichever_order_its_outcomes_arrive_in(#[case
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn old_evaluations_go_with_their_decisions_and_changes(#[case] kind: Kind) {
+async fn old_evaluations_are_deleted_with_their_decisions_and_changes(#[case] kind: Kind) {
     opened!(kind, "retention", _place, ledger);
     for (plan, minute) in [("old", 0), ("border", 10), ("new", 50)] {
         let decisions = [

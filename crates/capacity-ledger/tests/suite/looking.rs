@@ -72,7 +72,7 @@ fn as_role(location: &Location, role: &str) -> Location {
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn looking_refuses_where_there_is_no_ledger_and_creates_none(#[case] kind: Kind) {
+async fn read_only_commands_refuse_a_missing_ledger_and_do_not_create_one(#[case] kind: Kind) {
     let Some(place) = place(kind, "nothing") else {
         return;
     };
@@ -102,7 +102,7 @@ async fn looking_refuses_where_there_is_no_ledger_and_creates_none(#[case] kind:
 }
 
 #[tokio::test]
-async fn a_role_that_may_only_select_and_a_read_only_database_are_enough_to_look() {
+async fn a_role_with_only_select_and_a_read_only_database_are_enough_to_read() {
     opened!(Postgres, "select", place, ledger);
     fill(&ledger).await;
     let everything = look(&ledger).await;
@@ -147,7 +147,7 @@ async fn a_role_that_may_only_select_and_a_read_only_database_are_enough_to_look
 
 /// The tables were created by someone else.
 #[tokio::test]
-async fn a_worker_needs_no_right_to_create_tables() {
+async fn a_worker_needs_no_permission_to_create_tables() {
     opened!(Postgres, "worker_role", place, ledger);
     drop(ledger);
     execute(
@@ -165,9 +165,9 @@ async fn a_worker_needs_no_right_to_create_tables() {
     execute(&place.location, "DROP OWNED BY writer; DROP ROLE writer").await;
 }
 
-/// An upgrade adds a table. The worker's role may not create it, and the reader's permissions predate it.
+/// An upgrade adds a table. The worker's role is not allowed to create it, and the reader's permissions predate it.
 #[tokio::test]
-async fn roles_go_on_with_the_rights_that_they_had_before_an_upgrade() {
+async fn roles_keep_working_with_the_permissions_from_before_an_upgrade() {
     opened!(Postgres, "upgraded_roles", place, ledger);
     fill(&ledger).await;
     ledger.close().await;
@@ -220,7 +220,7 @@ async fn roles_go_on_with_the_rights_that_they_had_before_an_upgrade() {
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn a_ledger_of_the_earlier_release_can_be_looked_at_without_upgrading_it(#[case] kind: Kind) {
+async fn a_ledger_of_an_earlier_release_can_be_read_without_upgrading_it(#[case] kind: Kind) {
     opened!(kind, "earlier", place, ledger);
     fill(&ledger).await;
     ledger.close().await;

@@ -11,7 +11,7 @@ use crate::places::{ACCOUNT, at, downgrade, minute, opened, policy_state, sample
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn minutes_come_back_as_they_were_in_any_order_each_once(#[case] kind: Kind) {
+async fn minutes_recorded_in_any_order_are_read_back_unchanged_and_once(#[case] kind: Kind) {
     opened!(kind, "minutes", _place, ledger);
     let now = at(10);
     for number in [3, 1, 2] {
@@ -98,7 +98,7 @@ impl<T: PartialEq> PartialEq<TestResult<T>> for Result<T, capacity_ledger::Ledge
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn a_complete_minute_replaces_an_incomplete_one_and_never_the_other_way_round(#[case] kind: Kind) {
+async fn a_complete_minute_replaces_an_incomplete_one_and_never_the_reverse(#[case] kind: Kind) {
     opened!(kind, "complete", _place, ledger);
     let missing = Minute {
         complete: false,
@@ -207,7 +207,7 @@ async fn a_ledger_of_the_earlier_release_is_extended_and_keeps_its_version(#[cas
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn minutes_fold_into_hours_that_stay_and_nothing_counts_twice(#[case] kind: Kind) {
+async fn minutes_are_aggregated_into_permanent_hours_and_nothing_counts_twice(#[case] kind: Kind) {
     opened!(kind, "folds", _place, ledger);
     let hour = at(0).as_second().div_euclid(3_600);
     let begin = hour * 60 - at(0).as_second().div_euclid(60);

@@ -192,7 +192,7 @@ async fn a_ledger_works_behind_pgbouncer(#[case] mode: &str, #[case] servers: u8
 }
 
 #[tokio::test]
-async fn what_a_pooler_refuses_is_shown_in_its_own_words() {
+async fn the_message_of_a_pooler_is_shown_unchanged() {
     let Some((pooler, _)) = Pooler::start("pgbouncer_refuses", "transaction", 2) else {
         return;
     };

@@ -92,7 +92,7 @@ async fn minutes(path: &Path) -> usize {
 #[case::an_older_log("last", "first", "the log is older", 3)]
 #[case::a_log_of_another_ledger("last", "stranger", "", 3)]
 #[tokio::test]
-async fn a_file_beside_a_log_of_another_time_is_refused_and_both_are_named(
+async fn a_file_next_to_a_log_from_another_time_is_refused_and_both_are_named(
     #[case] file: &str,
     #[case] log: &str,
     #[case] why: &str,
@@ -131,7 +131,7 @@ async fn a_file_beside_a_log_of_another_time_is_refused_and_both_are_named(
 #[case::of_the_same_time("last", "last", 4)]
 #[case::of_the_same_earlier_time("first", "first", 1)]
 #[tokio::test]
-async fn a_file_beside_its_own_log_is_opened_with_all_it_holds(
+async fn a_file_next_to_its_own_log_is_opened_with_its_full_contents(
     #[case] file: &str,
     #[case] log: &str,
     #[case] expected: usize,
@@ -154,7 +154,7 @@ async fn a_log_without_its_file_is_refused() {
 
 /// The log is written, copied into the file and restarted repeatedly.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_ledger_in_use_is_never_taken_for_a_restored_one() {
+async fn a_ledger_in_use_is_never_mistaken_for_a_restored_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let location = Location::Sqlite(folder.path().join("ledger.db"));
     let ledger = Ledger::open(&location).await.expect("opened");

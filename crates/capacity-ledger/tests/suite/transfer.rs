@@ -91,7 +91,7 @@ async fn exported(ledger: &Ledger, table: Table, format: Format) -> Vec<u8> {
 #[case::json_from_file_to_file(Sqlite, Sqlite, Format::JsonLines)]
 #[case::json_from_server_to_server(Postgres, Postgres, Format::JsonLines)]
 #[tokio::test]
-async fn what_was_taken_out_and_in_is_taken_out_as_the_same_bytes(
+async fn exporting_importing_and_exporting_again_gives_the_same_bytes(
     #[case] from: Kind,
     #[case] to: Kind,
     #[case] format: Format,
@@ -138,7 +138,7 @@ async fn what_was_taken_out_and_in_is_taken_out_as_the_same_bytes(
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_named(#[case] kind: Kind) {
+async fn a_truncated_file_or_a_bad_line_changes_nothing_and_the_line_is_named(#[case] kind: Kind) {
     opened!(Sqlite, "whole", _whole, ledger);
     opened!(kind, "cut", _place, empty);
     fill(&ledger).await;
@@ -208,7 +208,7 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
 #[case::state_too_long(
     Table::PolicyState,
     &format!("account,namespace,policy,version,minute,state\na,n,p,1,7,{}\n", "x".repeat(1025)),
-    "line 2: the state of p for n has 1025 bytes, and 1024 are allowed"
+    "line 2: the state of p for n is 1025 bytes long, but the maximum is 1024"
 )]
 #[case::evaluation_missing(
     Table::Decisions,
@@ -227,7 +227,7 @@ async fn a_file_cut_short_or_with_a_bad_line_changes_nothing_and_the_line_is_nam
     "the history consists of evaluations, decisions and changes"
 )]
 #[tokio::test]
-async fn what_cannot_be_taken_in_is_told(#[case] table: Table, #[case] file: &str, #[case] told: &str) {
+async fn what_cannot_be_imported_is_reported(#[case] table: Table, #[case] file: &str, #[case] told: &str) {
     opened!(Sqlite, "told", _place, ledger);
     let error = ledger.import(table, Format::Csv, file.as_bytes()).await;
     let error = error.expect_err("a bad line").to_string();
@@ -238,7 +238,7 @@ async fn what_cannot_be_taken_in_is_told(#[case] table: Table, #[case] file: &st
 #[case(Sqlite)]
 #[case(Postgres)]
 #[tokio::test]
-async fn an_hour_and_its_minutes_are_never_both_taken_in(#[case] kind: Kind) {
+async fn an_hour_and_its_minutes_are_never_both_imported(#[case] kind: Kind) {
     opened!(Sqlite, "before", _before, before);
     let minutes = [
         minute(1, vec![sample("pay", 7)]),
