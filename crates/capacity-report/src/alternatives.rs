@@ -1,4 +1,4 @@
-//! What other policies would have cost and throttled over the same minutes. `capacity-backtest` replays them.
+//! Replays other policies over the same minutes with `capacity-backtest`, to compare their cost and throttling.
 
 use capacity_backtest::{Contender, Course, Score, Settings, run_recorded};
 use capacity_engine::PricePerMillion;

@@ -13,7 +13,7 @@ use jiff::{Timestamp, ToSpan};
 use crate::error::ReportError;
 use crate::reconcile::Bill;
 
-/// Maximum time to generate a report. Temporal Cloud generates one at a time per account.
+/// Maximum time to wait for a billing report. Temporal Cloud generates one at a time per account.
 const LONGEST: Duration = Duration::from_mins(20);
 
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ pub async fn fetch_bill(
     mut progress: impl FnMut(String),
 ) -> Result<FetchedBill, ReportError> {
     let spec = spec(from, to, now)?;
-    progress("asking for the billing report".to_owned());
+    progress("requesting the billing report".to_owned());
     let created = client
         .create_billing_report(&spec, &operation_id(&spec, now))
         .await
@@ -131,7 +131,7 @@ fn spec(from: Timestamp, to: Timestamp, now: Timestamp) -> Result<BillingReportS
     };
     let beyond = |_| ReportError::BeyondCalendar;
     let first = month(from);
-    // `to` is exclusive: the beginning of a month needs only the month before.
+    // `to` is exclusive: a range that ends when a month begins does not need that month.
     let last = month(to.checked_sub(1.second()).map_err(beyond)?);
     // Hourly reports exist for the current and the previous month only.
     let kept = before(month(now)).map_err(beyond)?;

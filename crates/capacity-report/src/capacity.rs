@@ -8,11 +8,11 @@ const MOST_TRUS: u64 = 1_000;
 /// The source of a known size.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Evidence {
-    /// The limit in a minute.
+    /// The limit in a minute of metrics.
     Limit { minute: i64 },
-    /// A decision saw it.
+    /// A decision recorded it as the current size.
     Decision { plan_id: String },
-    /// A change set it.
+    /// A capacity change set it.
     Change { operation_id: String },
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Observation {
     pub(crate) evidence: Evidence,
 }
 
-/// A size from a minute on. Within that minute, the previous size was also in effect.
+/// A size that starts in a minute. During that minute, the previous size was in effect too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) minute: i64,
@@ -43,7 +43,7 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// Starts with all observations besides the metrics.
+    /// Creates a tracker with all observations other than metrics.
     pub(crate) fn new(mut observations: Vec<Observation>) -> Self {
         // Changes were appended after all decisions.
         observations.sort_by_key(|it| it.minute);
@@ -123,7 +123,7 @@ impl Tracker {
         self.latest = Some(minute);
     }
 
-    /// Returns the autopilot's change to a size at about the minute that shows it.
+    /// Returns the recorded change to a size around the minute whose metrics show it.
     fn change_to(&self, trus: u32, minute: i64) -> Option<&Observation> {
         const NEAR: i64 = 30;
         let near = self.observations.iter().filter(|it| {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn without_metrics_decisions_and_changes_are_what_is_known() {
+    fn without_metrics_decisions_and_changes_determine_the_size() {
         let observations = vec![observed(3, 0), changed(7, 4), observed(50, 4)];
         assert_eq!(steps(observations.clone(), &[], 60), [(3, 0), (7, 4)]);
         // There are metrics before and after; the change ended in between.
@@ -255,7 +255,7 @@ mod tests {
     #[case::on_demand_otherwise(1_000, 1_000, vec![], 0)]
     #[case::a_size_that_nobody_observed(1_500, 1_000, vec![], 3)]
     #[case::a_limit_that_is_no_size(1_700, 1_000, vec![observed(0, 3)], 3)]
-    fn a_limit_that_two_sizes_have_is_decided_by_what_was_observed(
+    fn an_ambiguous_limit_is_resolved_by_observations(
         #[case] limit: i64,
         #[case] envelope: i64,
         #[case] observations: Vec<Observation>,

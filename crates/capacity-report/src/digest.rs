@@ -10,7 +10,7 @@ use crate::report::{Figures, Report};
 /// Number of namespaces listed in the message.
 const NAMED: usize = 5;
 
-/// Returns the message.
+/// Builds the notification for a report.
 pub fn digest(report: &Report) -> Message {
     let attention = attention(report);
     let day = |time: jiff::Timestamp| time.strftime("%Y-%m-%d").to_string();
@@ -54,7 +54,7 @@ pub fn digest(report: &Report) -> Message {
     }
 }
 
-/// Compares the cost with another policy.
+/// Describes how the cost of another policy compares with the amount paid.
 pub(crate) fn compared(saved: Decimal) -> String {
     match saved {
         saved if saved > Decimal::ZERO => format!("{} more than was paid", in_dollars(saved)),

@@ -20,7 +20,7 @@ pub enum ReportError {
     },
     /// The range contains no complete hour in the past.
     #[error(
-        "there is no full hour between {from} and {to}: capacity is billed by the hour, and only hours that are over can be reported. Use an earlier --from"
+        "the range from {from} to {to} contains no complete hour: capacity is billed by the hour, and a report covers complete hours only. Use an earlier --from"
     )]
     NoFullHour {
         /// Beginning of the range.
@@ -29,16 +29,18 @@ pub enum ReportError {
         to: Timestamp,
     },
     /// The range is too long.
-    #[error("the range has {days} days, and a report covers at most 366. Use a later --from")]
+    #[error("the range is {days} days long, but a report covers at most 366. Use a later --from")]
     TooLong {
         /// Length of the range.
         days: i64,
     },
-    /// The range contains dates outside of the calendar.
+    /// The range contains dates that cannot be represented.
     #[error("the range is outside the supported dates")]
     BeyondCalendar,
     /// The ledger is empty.
-    #[error("the ledger {0} is empty: run a worker with it, or run `temporal-capacity plan --observe 1h`")]
+    #[error(
+        "the ledger {0} is empty: run a worker with this ledger, or run `temporal-capacity plan --observe 1h`"
+    )]
     EmptyLedger(String),
     /// The ledger does not contain the account.
     #[error(
@@ -61,7 +63,7 @@ pub enum ReportError {
         /// Accounts in the ledger.
         known: Vec<String>,
     },
-    /// A namespace pattern does not parse.
+    /// A namespace pattern is invalid.
     #[error(transparent)]
     Pattern(#[from] InvalidPattern),
     /// The ledger has no data for the range and the namespaces; contains what it has instead.
@@ -84,7 +86,7 @@ pub enum ReportError {
     },
     /// No part of the range has been billed yet.
     #[error(
-        "the hours from {from} to {to} are not billed yet: a billing report has hours up to about 24 hours ago. Use an earlier --from"
+        "the hours from {from} to {to} have not been billed yet: billing reports lag about 24 hours. Use an earlier --from"
     )]
     NotBilledYet {
         /// Beginning of the range.
@@ -104,7 +106,7 @@ pub enum ReportError {
     },
     /// The billing report has no rows.
     #[error(
-        "billing report {id} is empty: nothing is billed from {from} to {to}. A billing report has hours up to about 24 hours ago; use an earlier --from"
+        "billing report {id} is empty: nothing was billed from {from} to {to}. Billing reports lag about 24 hours; use an earlier --from"
     )]
     EmptyBill {
         /// Id of the billing report.
@@ -116,7 +118,7 @@ pub enum ReportError {
     },
     /// The service could not generate the billing report.
     #[error(
-        "Temporal Cloud could not make billing report {0}. Run the command again in a few minutes; if it fails again, send this id to Temporal Support"
+        "Temporal Cloud could not generate billing report {0}. Run the command again in a few minutes; if it fails again, send this id to Temporal Support"
     )]
     BillNotMade(String),
     /// The service took too long to generate the billing report.
@@ -128,7 +130,7 @@ pub enum ReportError {
         id: String,
         /// State of the billing report.
         state: BillingReportState,
-        /// Time waited.
+        /// Minutes waited so far.
         minutes: u64,
     },
     /// The ledger cannot be read.
@@ -139,7 +141,7 @@ pub enum ReportError {
     Bill(Box<cloud_ops_client::Error>),
     /// The key is not allowed to fetch the bill.
     #[error(
-        "the key may not read the bill: billing reports need the account role Finance Admin or Owner, and the key of the autopilot should not have it. Run this command once with the key of such a service account: TEMPORAL_CLOUD_OPS_API_KEY=... temporal-capacity report --reconcile"
+        "the key is not allowed to read the bill: billing reports require the account role Finance Admin or Owner, which the autopilot's key should not have. Run this command once with the key of a service account that has it: TEMPORAL_CLOUD_OPS_API_KEY=... temporal-capacity report --reconcile"
     )]
     NotPermitted(#[source] Box<cloud_ops_client::Error>),
 }

@@ -16,12 +16,12 @@ use crate::hours::{Counted, HourFigures, MINUTES, billed};
 use crate::query::{Query, Span, hour_of, start_of_hour};
 use crate::shadow::{Shadow, Shadows};
 
-/// Days before the range that fill the on-demand envelope of the alternatives.
+/// Days before the range that are replayed to establish the on-demand envelope of the alternatives.
 const WARM_UP_DAYS: i64 = 7;
 
 const DAY: i64 = 24 * MINUTES;
 
-/// A change that is recorded later than this after the end of the range was not made within it.
+/// Time after the end of the range from which a recorded change cannot have been made within the range.
 // A slow change is followed for 24 hours before its outcome is recorded.
 const RECORDED_LATE: SignedDuration = SignedDuration::from_hours(25);
 
@@ -52,7 +52,7 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Whether a namespace was requested.
+    /// Returns whether a namespace was requested.
     pub(crate) fn is_wanted(&self, name: &str) -> bool {
         is_wanted(self.patterns.as_ref(), name)
     }
@@ -79,7 +79,7 @@ pub(crate) struct Namespace {
     pub(crate) reasons: BTreeMap<(String, String), u64>,
 }
 
-/// Minutes as ranges of adjacent ones (first and last, inclusive).
+/// Minutes, stored as ranges (first and last, inclusive).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Runs(pub(crate) Vec<(i64, i64)>);
 
@@ -199,8 +199,8 @@ impl Reading {
         self.rebuild(minute, span).add(minute, actions);
     }
 
-    /// The load starts a whole number of days before the range, as many as are known, or with the first
-    /// minute.
+    /// Returns the load being rebuilt. It starts a whole number of days before the range, or with the first minute if that lies
+    /// within the range.
     fn rebuild(&mut self, minute: i64, span: Span) -> &mut Rebuild {
         let from = span.from_hour * MINUTES;
         let days = ((from - minute).max(0) / DAY).min(WARM_UP_DAYS);
@@ -466,7 +466,7 @@ async fn nothing(ledger: &Ledger, account: &str, span: Span, query: &Query) -> R
         let remedy = match info.oldest_minute {
             Some(oldest) if query.to.is_none() && oldest >= span.to() => {
                 format!(
-                    "A report covers whole hours: the first one ends at {}",
+                    "A report covers complete hours: the first one ends at {}",
                     start_of_hour(hour_of(oldest) + 1)
                 )
             }

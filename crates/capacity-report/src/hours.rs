@@ -21,7 +21,7 @@ pub(crate) struct Counted {
     pub(crate) throttled_minutes: i64,
     /// Minutes with known actions.
     pub(crate) known_minutes: i64,
-    /// Whether it was aggregated into an hour, so that its minutes are gone.
+    /// Whether the minutes were aggregated into an hour and deleted.
     pub(crate) is_folded: bool,
 }
 
@@ -60,7 +60,7 @@ impl HourFigures {
         self.used_actions.max(self.minimum_actions())
     }
 
-    /// Returns whether all of its minutes are known.
+    /// Returns whether all minutes of the hour are known.
     pub fn is_complete(&self) -> bool {
         self.known_minutes >= MINUTES
     }
@@ -77,7 +77,7 @@ pub(crate) fn billed(
     steps: &[Step],
 ) -> Vec<HourFigures> {
     let mut next = 0;
-    // Before the first step, its size is assumed, because nothing else is known.
+    // Before the first step, assume its size, because nothing else is known.
     let mut present = steps.first();
     let mut figures = Vec::new();
     for hour in hours {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_evidence_its_size_holds_and_without_any_none_is_known() {
+    fn the_first_known_size_also_applies_before_it_and_without_one_the_size_is_unknown() {
         assert_eq!(
             highest(&[step(200, 3)], 0..2),
             [(Some(3), false), (Some(3), false)]
@@ -194,7 +194,7 @@ mod tests {
 
     /// The worked example from the pricing page: 4 TRUs for four hours.
     #[test]
-    fn what_is_not_used_of_the_minimum_is_idle() {
+    fn the_unused_part_of_the_minimum_is_idle() {
         let used = [2_000_000_u128, 5_000_000, 4_000_000, 500_000];
         let counted = |hour: i64| Counted {
             served_micro: used[usize::try_from(hour).expect("small")] * MICRO,

@@ -8,7 +8,7 @@ use crate::error::ReportError;
 
 const SECONDS: i64 = 3_600;
 
-/// Maximum range of a report: a year and a day.
+/// Maximum range of a report: 366 days, in hours.
 const MOST_HOURS: i64 = 366 * 24;
 
 /// A range of whole calendar hours (UTC), counted since 1970.
@@ -80,8 +80,8 @@ impl Query {
         }
     }
 
-    /// Returns the whole hours of the range: from the hour of `from` to the hour that ends at or after `to`,
-    /// without hours that are not over.
+    /// Returns the whole hours of the range: from the hour of `from` to the hour that ends at or after `to`, excluding hours that
+    /// are not over.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_chosen_only_where_there_is_one() {
+    fn an_account_is_selected_only_if_it_is_unambiguous() {
         let mut query = query(None, None);
         let known = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let chosen = |query: &Query, names: &[&str]| query.account(&known(names), "ledger.db");

@@ -17,10 +17,10 @@ use crate::report::{Report, UnitPrice};
 /// Half a cent. Smaller differences count as equal.
 const HALF_A_CENT: Decimal = Decimal::from_parts(5, 0, 0, false, 3);
 
-/// The billing report has hours that ended at least this long before it was generated.
+/// Minimum time between the end of an hour and a billing report that contains it.
 const NOT_BILLED_YET: SignedDuration = SignedDuration::from_hours(24);
 
-/// Rates have three decimals, so an hour's sum can be off by this many actions.
+/// Actions by which an hour's sum can be off, because rates have three decimals.
 // 0.0005 a second x 3,600 seconds is 1.8.
 const ROUNDING_ACTIONS: Decimal = Decimal::TWO;
 
@@ -153,8 +153,8 @@ pub enum Explanation {
     CapacityUnknown,
     /// The ledger has no data for the namespace in this hour.
     NotInLedger,
-    /// The bill has more actions than the metrics: background actions, replicas (twice with high
-    /// availability), fairness.
+    /// The bill has more actions than the metrics, for example background actions, replication (high availability doubles
+    /// actions) or fairness.
     MoreActionsBilled,
     /// Nothing in the ledger explains it.
     Unexplained,
@@ -165,20 +165,19 @@ impl Explanation {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::Price => {
-                "the actions agree but the price does not: a price tier of the month, or PRICE_PER_MILLION_ACTIONS is not the price of the bill"
+                "the actions match but the price does not: the bill uses another price tier, or PRICE_PER_MILLION_ACTIONS is wrong"
             }
             Self::MissingMinutes => "minutes without metrics: their usage is not in the ledger",
             Self::ChangeAtEdge => {
-                "capacity changed at the edge of the hour: metrics have minutes, while the bill counts any \
-                 moment"
+                "capacity changed close to the start or end of the hour: metrics have a resolution of one minute, the bill is exact"
             }
             Self::CapacityUnknown => "the ledger has no capacity for this hour",
             Self::NotInLedger => "the ledger has no data for the namespace in this hour",
             Self::MoreActionsBilled => {
-                "more actions are billed than metrics show: background actions, replicas (twice with high availability), fairness"
+                "more actions are billed than the metrics show: background actions, replication (high availability doubles actions), or fairness"
             }
             Self::Unexplained => {
-                "nothing in the ledger explains it, such as another size for a few seconds: check who else changed the capacity"
+                "nothing in the ledger explains it; another size may have been set for a few seconds: check who else changed the capacity"
             }
         }
     }
@@ -295,7 +294,7 @@ pub fn reconcile(
     })
 }
 
-/// Whether a number of actions is the minimum of a size, and not the used actions.
+/// Returns whether a number of actions is exactly the hourly minimum of some size, and therefore not usage.
 fn is_a_minimum(actions: Decimal) -> bool {
     // Usage is a multiple of 360,000 only by chance.
     let further_tru = Decimal::from(minimum_actions_per_hour(Capacity::from_trus(2)));
@@ -443,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_uncertain_in_the_ledger_explains_before_what_nobody_knows() {
+    fn uncertainty_in_the_ledger_takes_precedence_as_an_explanation() {
         let certain = ledger(Some(4), 0);
         let at_edge = HourFigures {
             is_changed_at_edge: true,

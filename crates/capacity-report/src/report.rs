@@ -63,7 +63,7 @@ impl std::fmt::Display for UnitPrice {
 pub struct Report {
     /// Version of this document.
     pub schema: u32,
-    /// The account.
+    /// Id of the Temporal Cloud account.
     pub account: String,
     /// Beginning of the range, a full hour.
     pub from: Timestamp,
@@ -73,7 +73,7 @@ pub struct Report {
     pub hours: i64,
     /// The price that amounts are based on: `$50/M`.
     pub price: String,
-    /// Figures of all namespaces together.
+    /// Totals over all namespaces.
     pub total: Figures,
     /// Figures of each namespace, highest cost of unused minimums first.
     pub namespaces: Vec<NamespaceReport>,
@@ -95,7 +95,7 @@ pub struct Report {
     pub(crate) gathered: Shared,
 }
 
-/// The data for tracing figures.
+/// The data that figures are traced to.
 #[derive(Debug, Clone)]
 pub(crate) struct Shared {
     pub(crate) gathered: std::sync::Arc<Gathered>,
@@ -150,7 +150,7 @@ pub struct Figures {
     pub alternatives: Vec<Alternative>,
 }
 
-/// What another policy would have cost and throttled over the same minutes.
+/// The cost and throttling that another policy would have caused over the same minutes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Alternative {
@@ -181,7 +181,7 @@ pub struct Change {
     pub namespace: String,
     /// TRUs before; 0 means on-demand.
     pub from_trus: i64,
-    /// Wanted TRUs.
+    /// Requested TRUs; 0 means on-demand.
     pub to_trus: i64,
     /// Outcome of the change.
     pub outcome: String,
@@ -399,8 +399,7 @@ fn figures(
     }
 }
 
-/// Nobody would buy a fixed size for a namespace that was never provisioned and would never have been
-/// throttled on-demand.
+/// Uses on-demand as the fixed size of a namespace that was never provisioned and would never have been throttled on-demand.
 fn fixed_where_needed(mut replays: Replays, is_provisioned: bool) -> Replays {
     let at = |contender: Contender| COMPARED.iter().position(|it| *it == contender);
     if let (Some(on_demand), Some(fixed)) = (at(Contender::OnDemand), at(Contender::StaticPeak))
@@ -513,7 +512,7 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
     let whole: i64 = total.hours * 60;
     if total.missing_minutes > 0 {
         notes.push(format!(
-            "{} of {whole} namespace minutes have no metrics; they count as unused, so the bill can be lower",
+            "{} of {whole} namespace minutes have no metrics; these minutes count as unused, so the bill may be lower",
             total.missing_minutes
         ));
     }
@@ -531,7 +530,7 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
     if folded > 0 {
         notes.push(format!(
             "the minutes of {} have already been aggregated and deleted, so the other policies are \
-             replayed without them. Raise LEDGER_KEEP_MINUTES to keep minutes longer",
+             replayed without them. Increase LEDGER_KEEP_MINUTES to keep minutes longer",
             counted(folded, "hour")
         ));
     }
@@ -543,7 +542,7 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
         .unwrap_or(0);
     if warm < 7 {
         notes.push(format!(
-            "the ledger has {warm} of the 7 days before the range that fill the on-demand envelope of the other policies; their first days are estimates"
+            "the on-demand envelope of the other policies depends on the 7 days before the range, but the ledger has only {warm} of them; the first days of those policies are estimates"
         ));
     }
     if gathered.span.hours() < 24 {

@@ -114,7 +114,8 @@ impl Traced<'_> {
         let used = "per hour, the sum over known minutes of actions served per second x 60, whole actions";
         let throttled = "minutes in which actions, requests or operations were throttled; throttled_actions is the sum of actions throttled \
                          per second x 60";
-        let missing = "minutes of its hours without a row for it, or with a row without actions";
+        let missing =
+            "minutes in the hours of the namespace for which the ledger has no row, or a row without actions";
         let changes = "rows with the outcome `changed`; changes_failed counts those that failed, were refused or are unknown";
         vec![
             self.figure(
@@ -158,7 +159,7 @@ impl Traced<'_> {
         let of = |it: &Alternative| {
             let formula = format!(
                 "capacity-backtest replays `{}` on the demand rebuilt from served and throttled actions ({} of {} minutes rebuilt), after {} \
-                 days that fill the envelope: {} idle actions x {} per action",
+                 days to establish the envelope: {} idle actions x {} per action",
                 it.policy,
                 self.its.rebuilt_minutes,
                 self.its.known_minutes,
@@ -358,7 +359,7 @@ fn evaluations(gathered: &Gathered) -> Figure {
             .map(std::collections::BTreeSet::len)
             .sum::<usize>()
             .to_string(),
-        formula: "rows with evaluated_at_ms in the range that decided about a namespace of the report"
+        formula: "rows with evaluated_at_ms in the range and a decision on a namespace of the report"
             .to_owned(),
         rows: by.collect(),
     }
