@@ -3,7 +3,7 @@
 
 use crate::synonyms::synonym;
 
-/// One setting.
+/// Name, default and description of a setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// Name of the environment variable. In a file, the key is the same name in lower case.
@@ -109,7 +109,7 @@ pub const CATALOG: &[Entry] = &[
         "METRICS_REQUESTS_PER_HOUR",
         // A Prometheus that scrapes every 30 s takes 120 of the 180 requests; 55 fit into the rest.
         Some("55"),
-        "budget of requests to the metrics endpoint; the account has 180 an hour",
+        "hourly budget of requests to the metrics endpoint; the limit of an account is 180",
     ),
     setting(
         "RESPECT_FOREIGN_CHANGES",
@@ -129,7 +129,7 @@ pub const CATALOG: &[Entry] = &[
     setting(
         "SPEC_FIELDS_NOT_COMPARED",
         None,
-        "comma-separated top-level fields of a namespace spec that Temporal Cloud changes by itself; a change in any other field pauses everything",
+        "comma-separated top-level fields of a namespace spec that Temporal Cloud changes on its own; a change in any other field pauses everything",
     ),
     setting(
         "METRICS_SOURCE",
@@ -213,7 +213,7 @@ pub const CATALOG: &[Entry] = &[
     setting(
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         None,
-        "URL for traces, used as it is, instead of OTEL_EXPORTER_OTLP_ENDPOINT followed by /v1/traces",
+        "URL for traces, used unchanged, instead of OTEL_EXPORTER_OTLP_ENDPOINT followed by /v1/traces",
     ),
     secret(
         "OTEL_EXPORTER_OTLP_HEADERS",
@@ -228,7 +228,7 @@ pub const CATALOG: &[Entry] = &[
         "OTEL_EXPORTER_OTLP_TIMEOUT",
         // The default of OpenTelemetry.
         Some("10000"),
-        "milliseconds that one request to the collector may take",
+        "timeout of a request to the collector, in milliseconds",
     ),
     setting(
         "OTEL_EXPORTER_OTLP_PROTOCOL",
@@ -238,7 +238,7 @@ pub const CATALOG: &[Entry] = &[
     setting(
         "OTEL_TRACES_EXPORTER",
         Some("otlp"),
-        "otlp, or none for no traces",
+        "otlp, or none to send no traces",
     ),
     setting(
         "OTEL_SDK_DISABLED",
@@ -267,7 +267,7 @@ pub const CATALOG: &[Entry] = &[
     ),
     secret(
         "TEMPORAL_API_KEY",
-        "API key for that namespace; or use a client certificate, or neither for a local server",
+        "API key for TEMPORAL_NAMESPACE; or use a client certificate, or neither for a local server",
     ),
     setting(
         "TEMPORAL_CERT_PATH",
@@ -346,16 +346,16 @@ const NOT_OURS: &[&str] = &[
     "TEMPORAL_TLS_DISABLE_HOST_VERIFICATION",
 ];
 
-/// The meaning of a name.
+/// What the name of a variable or key refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name {
-    /// A setting.
+    /// The name of a setting.
     Setting(&'static str),
     /// The file that contains a setting.
     FileOf(&'static str),
-    /// Similar to a setting.
+    /// Not a setting, but similar to this one.
     Near(&'static str),
-    /// Something else.
+    /// Something other than our settings.
     Other,
 }
 
@@ -426,7 +426,7 @@ mod tests {
     )]
     #[case::of_other_signals("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", Name::Other)]
     #[case::unrelated("PATH", Name::Other)]
-    fn names_are_told_apart(#[case] name: &str, #[case] expected: Name) {
+    fn names_are_classified(#[case] name: &str, #[case] expected: Name) {
         assert_eq!(meaning(name), expected);
     }
 }

@@ -4,7 +4,7 @@
 //! mistake and never skipped. Nothing is expanded: a `$` in a key is a `$`. (The well-known library for this
 //! expands variables, and its errors contain the line with its secret.)
 
-/// One assignment.
+/// A variable and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Assignment {
     pub(crate) name: String,
@@ -69,7 +69,7 @@ fn value_of(text: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A comment begins at a `#` after a space; a `#` inside a word is part of it.
+/// Strips a comment, which begins at a `#` after a space; a `#` inside a word is part of it.
 fn unquoted(text: &str) -> String {
     let comment = text
         .char_indices()
@@ -135,14 +135,14 @@ mod tests {
     #[case::byte_order_mark("\u{feff}A=b", "b")]
     #[case::equals_in_the_value("A=b=c==", "b=c==")]
     #[case::dollar_is_a_dollar("A=pa$$word", "pa$$word")]
-    fn what_people_write_is_read(#[case] line: &str, #[case] expected: &str) {
+    fn common_notations_are_parsed(#[case] line: &str, #[case] expected: &str) {
         assert_eq!(one(line).as_deref(), Some(expected));
     }
 
     #[rstest]
     #[case::comment("# A=b")]
     #[case::blank("   ")]
-    fn what_says_nothing_is_nothing(#[case] line: &str) {
+    fn lines_without_content_are_ignored(#[case] line: &str) {
         assert_eq!(one(line), None);
     }
 
@@ -152,7 +152,7 @@ mod tests {
     #[case::blank_in_the_name("A B=hunter2")]
     #[case::open_quote("A=\"hunter2")]
     #[case::rest("A='hunter2' more")]
-    fn a_line_that_cannot_be_read_is_named_and_not_shown(#[case] line: &str) {
+    fn an_invalid_line_is_reported_but_not_shown(#[case] line: &str) {
         let (assignments, unreadable) = parse(&format!("X=1\n{line}\nY=2"));
         assert_eq!(assignments.len(), 2);
         assert_eq!(unreadable[0].line, 2);
@@ -161,7 +161,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_line_is_read_or_named(text in "(?s).{0,200}") {
+        fn every_line_is_parsed_or_reported(text in "(?s).{0,200}") {
             let (assignments, unreadable) = parse(&text);
             let said = text.trim_start_matches('\u{feff}').split('\n').map(str::trim)
                 .filter(|line| !line.is_empty() && !line.starts_with('#')).count();

@@ -307,7 +307,7 @@ impl Layers {
             None => self.mistake(Mistake::of_name(
                 key,
                 Some(origin),
-                "this is a table or a list in a list; write one value, or a list of strings",
+                "this is a table or a list in a list; use one value, or a list of strings",
             )),
         }
     }
@@ -379,7 +379,7 @@ impl Layers {
         // Another program's `.env` may be in the same folder. Ignore it if it has none of our settings.
         if !seen.is_empty() {
             for (name, origin) in unknown {
-                let problem = "unknown setting, and the name looks like one of this program; rename or remove it \
+                let problem = "unknown setting, and its name looks like a setting of this program; rename or remove it \
                                (`temporal-capacity settings show` lists all settings)";
                 self.mistake(Mistake::of_name(&name, Some(origin), problem));
             }

@@ -40,7 +40,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One mistake.
+/// A mistake in one setting or file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// Name of the setting or of the file.

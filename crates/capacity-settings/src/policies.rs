@@ -27,13 +27,13 @@ impl Reader<'_> {
         let known = parameters.clone().unwrap_or_default();
         let named = |text: &str| {
             PolicyRef::named(&text.trim().to_ascii_lowercase(), &known)
-                .ok_or_else(|| format!("write {}", PolicyRef::BUILT_IN.join(" or ")))
+                .ok_or_else(|| format!("use {}", PolicyRef::BUILT_IN.join(" or ")))
         };
         let acting = self.read(POLICY, named);
         let shadow = self.found(SHADOW).is_some().then(|| self.read(SHADOW, named));
         // Only now, so that mistakes in both names are reported.
         let acting = acting?;
-        // A program that works without the keys decides nothing.
+        // A program that works without the keys makes no decisions.
         if needs.cloud_keys {
             self.need_minutes(&acting);
             if let Some(Some(shadow)) = &shadow {
@@ -58,7 +58,7 @@ impl Reader<'_> {
                 let shadow = shadow?;
                 if shadow == acting {
                     let origin = self.found(SHADOW).map(|found| found.origin.clone());
-                    let problem = "this policy is active already: set the other one, or remove it";
+                    let problem = "this policy is already active: set the other one, or remove it";
                     self.mistakes.push(Mistake::of_name(SHADOW, origin, problem));
                     return None;
                 }
@@ -67,21 +67,21 @@ impl Reader<'_> {
         }
     }
 
-    /// A policy with state decides on an hour of minutes, which the metrics endpoint alone does not have.
+    /// Requires stored minutes for a policy with state, because the metrics endpoint does not have an hour of them.
     fn need_minutes(&mut self, acting: &PolicyRef) {
         if !acting.keeps_state() || self.found(LEDGER).is_some() {
             return;
         }
         if self.reads_prometheus() {
             self.warnings.push(format!(
-                "POLICY={} without LEDGER_URL remembers nothing between evaluations and plans on the last hour alone; set LEDGER_URL",
+                "POLICY={} without LEDGER_URL remembers nothing between evaluations, and plans are based on the last hour alone; set LEDGER_URL",
                 acting.name()
             ));
             return;
         }
         let origin = self.found(POLICY).map(|found| found.origin.clone());
         let problem = format!(
-            "{} decides on every minute of the last hour; set LEDGER_URL (for example LEDGER_URL=ledger.db), or METRICS_SOURCE=prometheus with PROMETHEUS_URL",
+            "{} needs every minute of the last hour; set LEDGER_URL (for example LEDGER_URL=ledger.db), or METRICS_SOURCE=prometheus with PROMETHEUS_URL",
             acting.name()
         );
         self.mistakes.push(Mistake::of_name(POLICY, origin, problem));

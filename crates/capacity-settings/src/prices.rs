@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use crate::wrong::Wrong;
 
-/// More actions than any account uses in a month.
+/// Highest accepted number of actions, more than any account uses in a month.
 const MOST_ACTIONS: u64 = 1_000_000_000_000;
 
 /// An example for error messages.
@@ -35,7 +35,7 @@ fn tier(text: &str) -> Result<PriceTier, Wrong> {
     })
 }
 
-/// The price beyond all tiers.
+/// Parses the price beyond all tiers.
 fn beyond(text: &str) -> Result<PricePerMillion, Wrong> {
     if text.contains(':') {
         return Err(format!(
@@ -53,7 +53,7 @@ fn price(text: &str) -> Result<PricePerMillion, Wrong> {
     // Exact: a price with too many digits is refused instead of rounded.
     let dollars = Decimal::from_str_exact(number).map_err(|_| {
         format!(
-            "{} is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as {TIERS}",
+            "{} is not a price: use dollars as a number, such as 50 or 47.50, or tiers, such as {TIERS}",
             quoted(text)
         )
     })?;
@@ -90,7 +90,7 @@ pub(crate) fn plan_percentage(text: &str) -> Result<PlanPercentage, Wrong> {
     Decimal::from_str_exact(number)
         .ok()
         .and_then(|percentage| PlanPercentage::try_new(percentage).ok())
-        .ok_or_else(|| "write a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5".into())
+        .ok_or_else(|| "use a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5".into())
 }
 
 /// Quotes part of the input in a message, shortened if it is long.
@@ -135,7 +135,7 @@ mod tests {
     )]
     #[case::word(
         "fifty",
-        "`fifty` is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
+        "`fifty` is not a price: use dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
     )]
     #[case::thousands(
         "1,000",
@@ -147,7 +147,7 @@ mod tests {
     )]
     #[case::comma_at_the_end(
         "5M:50, ",
-        "`` is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
+        "`` is not a price: use dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
     )]
     #[case::unknown_unit(
         "5K:50, 45",
@@ -155,7 +155,7 @@ mod tests {
     )]
     #[case::no_dollars(
         "5M:, 45",
-        "`` is not a price: write dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
+        "`` is not a price: use dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
     )]
     #[case::price_of_a_tier(
         "5M:0, 45",
@@ -165,7 +165,7 @@ mod tests {
         "10M:50, 5M:45, 40",
         "a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must be in ascending order, as in 5M:50, 10M:45, 25"
     )]
-    fn wrong_prices_are_told_with_what_would_be_right(#[case] text: &str, #[case] expected: &str) {
+    fn invalid_prices_are_reported_with_a_valid_example(#[case] text: &str, #[case] expected: &str) {
         assert_eq!(list(text).expect_err("wrong").to_string(), expected);
     }
 

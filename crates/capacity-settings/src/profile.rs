@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_named_must_be_there_and_what_was_not_need_not() {
+    fn a_selected_profile_must_exist_but_the_default_one_need_not() {
         assert_eq!(read(&environment(&[])), Ok(Profile::default()));
         assert_eq!(
             read(&environment(&[("HOME", "/nowhere")])),

@@ -25,7 +25,7 @@ impl Reader<'_> {
     pub(crate) fn prometheus(&mut self) -> Option<PrometheusConfig> {
         self.read(SOURCE, |text| match text.to_ascii_lowercase().as_str() {
             "temporal" | "prometheus" => Ok(()),
-            _ => Err("write temporal or prometheus".to_owned()),
+            _ => Err("use temporal or prometheus".to_owned()),
         });
         let allow_http = self
             .read("PROMETHEUS_ALLOW_HTTP", values::boolean)
@@ -67,7 +67,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A token, or a user with a password.
+    /// Returns the authentication: a token, or a user with a password.
     fn auth(&mut self) -> Auth {
         let user = self.found(USER).map(|found| found.text.clone());
         match (self.secret(TOKEN), user, self.secret(PASSWORD)) {
@@ -75,8 +75,9 @@ impl Reader<'_> {
             (Some(token), None, None) => Auth::Bearer(token),
             (None, Some(user), Some(password)) => Auth::Basic { user, password },
             (Some(_), _, _) => {
-                let problem =
-                    format!("a user or a password is set as well ({USER}, {PASSWORD}): use one of the two");
+                let problem = format!(
+                    "a user or a password is set as well ({USER}, {PASSWORD}): use either the token or these"
+                );
                 self.wrong(TOKEN, problem);
                 Auth::None
             }

@@ -37,7 +37,7 @@ pub struct Settings {
     pub evaluate_on_throttling: bool,
     /// Top-level fields of a spec that are not compared after an update.
     pub spec_fields_not_compared: Vec<String>,
-    /// The rules of decisions.
+    /// The rules for decisions.
     pub rules: Rules,
     /// Maximum number of changes that run at the same time.
     pub max_concurrent_changes: usize,
@@ -76,7 +76,7 @@ pub struct Home {
     pub address: Option<String>,
     /// The namespace, as configured.
     pub namespace: Option<String>,
-    /// API key for the service.
+    /// API key for the Temporal namespace.
     pub api_key: Option<Secret>,
     /// The client certificate and its private key.
     pub certificate: Option<(Pem, Pem)>,
@@ -448,7 +448,7 @@ impl Reader<'_> {
         let certificate = certificate.zip(key);
         if certificate.is_some() && api_key.is_some() {
             let origin = self.found("TEMPORAL_API_KEY").map(|found| found.origin.clone());
-            let problem = "a client certificate is set as well (TEMPORAL_CERT_PATH): use one of the two";
+            let problem = "a client certificate is set as well (TEMPORAL_CERT_PATH): use either the key or the certificate";
             self.mistakes
                 .push(Mistake::of_name("TEMPORAL_API_KEY", origin, problem));
         }
@@ -497,7 +497,7 @@ impl Reader<'_> {
         ];
         for (path, data, is_key) in PAIRS {
             if let Some(found) = self.found(path).filter(|found| found.text.contains("-----BEGIN")) {
-                let problem = format!("a path is expected, and this is PEM text: set {data} instead");
+                let problem = format!("this is PEM text, but a path is expected: set {data} instead");
                 let mistake = Mistake::of_name(path, Some(found.origin.clone()), problem);
                 self.mistakes.push(mistake);
             }

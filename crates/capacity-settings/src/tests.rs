@@ -38,7 +38,7 @@ fn effective<'a>(settings: &'a Settings, name: &str) -> &'a EffectiveSetting {
 }
 
 #[test]
-fn nothing_said_gives_the_defaults() {
+fn without_settings_the_defaults_apply() {
     let settings = loaded(folder(&[]).path(), &[]).expect("valid");
     assert_eq!(
         format!("{:?}", settings.rules),
@@ -49,7 +49,7 @@ fn nothing_said_gives_the_defaults() {
 }
 
 #[test]
-fn each_layer_wins_over_those_below() {
+fn each_layer_overrides_those_below() {
     let folder = folder(&[
         (
             "capacity.toml",
@@ -120,7 +120,7 @@ fn each_layer_wins_over_those_below() {
     "$35/M + 10%",
     "41.58"
 )]
-fn money_rests_on_price_month_and_plan(#[case] file: &str, #[case] shown: &str, #[case] idle_hour: &str) {
+fn amounts_depend_on_price_month_and_plan(#[case] file: &str, #[case] shown: &str, #[case] idle_hour: &str) {
     let settings = loaded(folder(&[("capacity.toml", file)]).path(), &[]).expect("valid");
     let price = settings.rules.prices;
     let four = capacity_engine::Capacity::from_trus(4);
@@ -134,7 +134,7 @@ fn money_rests_on_price_month_and_plan(#[case] file: &str, #[case] shown: &str, 
 }
 
 #[test]
-fn wrong_prices_are_all_told() {
+fn all_invalid_prices_are_reported() {
     let environment = [
         ("PRICE_PER_MILLION_ACTIONS", "10M:50, 5M:45, 25"),
         ("ACTIONS_PER_MONTH", "many"),
@@ -145,12 +145,12 @@ fn wrong_prices_are_all_told() {
     3 settings are wrong
       PRICE_PER_MILLION_ACTIONS = `10M:50, 5M:45, 25` (environment): a tier up to 5,000,000 actions cannot follow one up to 10,000,000: tiers must be in ascending order, as in 5M:50, 10M:45, 25
       ACTIONS_PER_MONTH = `many` (environment): `many` is not a number of actions from 0 to 1000B; for example 5M, 2B or 5_000_000
-      SUPPORT_PLAN_PERCENTAGE = `110` (environment): write a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5
+      SUPPORT_PLAN_PERCENTAGE = `110` (environment): use a percentage from 0 to 100 with at most 4 decimals, such as 10 or 7.5
     ");
 }
 
 #[test]
-fn every_mistake_is_told_at_once() {
+fn all_mistakes_are_reported_together() {
     let folder = folder(&[
         (
             ".env",
@@ -191,10 +191,10 @@ fn every_mistake_is_told_at_once() {
       MAX_TRU_COUNT (.env, line 5): it is set twice, first on line 4: remove one
       TEMPORAL_CLOUD_OPS_API_KEY_FILE (environment): the file FOLDER/missing.key cannot be read: No such file or directory (os error 2)
       TEMPORAL_CLOUD_OPS_API_KEY (environment): both TEMPORAL_CLOUD_OPS_API_KEY and TEMPORAL_CLOUD_OPS_API_KEY_FILE are set: remove one
-      DEFAULT_TRU_COUNT = `five` (.env, line 2): write a whole number from 1 to 1000
+      DEFAULT_TRU_COUNT = `five` (.env, line 2): use a whole number from 1 to 1000
       METRICS_MAX_AGE = `6` (FOLDER/capacity.toml, line 1): use a duration with a unit, such as 30s, 5m or 14d
-      NAMESPACE_ALLOWLIST = `or[ders` (environment): the pattern `or[ders` does not parse: unclosed character class; missing ']'; globs support *, ?, [ab] and {a,b}
-      DRY_RUN_MODE = `maybe` (environment): this is neither true nor false; write true or false
+      NAMESPACE_ALLOWLIST = `or[ders` (environment): the pattern `or[ders` is invalid: unclosed character class; missing ']'; globs support *, ?, [ab] and {a,b}
+      DRY_RUN_MODE = `maybe` (environment): this is neither true nor false; use true or false
       CLOUD_OPS_API_BASE_URL (environment): the URL contains a user or password; put the key into its own setting
       TEMPORAL_CLOUD_METRICS_API_KEY: it is not set (API key for the metrics endpoint; the role Metrics Read-Only is enough); set it, or specify a file that contains it in TEMPORAL_CLOUD_METRICS_API_KEY_FILE
       TEMPORAL_CERT_PATH (environment): it also needs TEMPORAL_KEY_PATH
@@ -218,7 +218,7 @@ fn a_secret_comes_from_a_file_and_is_never_shown() {
 
 #[cfg(unix)]
 #[test]
-fn a_secret_that_everybody_can_read_is_warned_of() {
+fn a_world_readable_secret_causes_a_warning() {
     use std::os::unix::fs::PermissionsExt;
     for (mode, expected) in [(0o644, 2), (0o600, 0)] {
         let folder = folder(&[
@@ -240,7 +240,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
 #[case::cut_in_a_quote(b"NAMESPACE_DENYLIST=\"pay", "its quote is not closed")]
 #[case::near_a_name(b"NAMESPACE_DENY_LIST=pay", "did you mean NAMESPACE_DENYLIST?")]
 #[case::twice(b"DRY_RUN_MODE=true\nDRY_RUN_MODE=false", "it is set twice, first on line 1")]
-fn never_half_a_dotenv(#[case] bytes: &[u8], #[case] expected: &str) {
+fn a_dotenv_is_read_completely_or_not_at_all(#[case] bytes: &[u8], #[case] expected: &str) {
     let folder = folder(&[]);
     std::fs::write(folder.path().join(".env"), bytes).expect("written");
     let mistakes = loaded(folder.path(), &[]).expect_err("wrong");
@@ -293,7 +293,7 @@ fn another_programs_dotenv_is_left_alone() {
 }
 
 #[test]
-fn a_synonym_is_refused_in_a_file_and_warned_of_in_the_environment() {
+fn a_synonym_is_refused_in_a_file_and_causes_a_warning_in_the_environment() {
     let file = folder(&[("capacity.toml", "dry_run = true\n")]);
     let mistakes = loaded(file.path(), &[]).expect_err("refused");
     assert!(
@@ -421,7 +421,7 @@ fn traces_are_off_without_a_collector_or_if_they_are_turned_off() {
 }
 
 #[test]
-fn the_variables_for_traces_win_over_those_for_all_signals() {
+fn the_variables_for_traces_take_precedence_over_those_for_all_signals() {
     let environment = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "not a url"),
         (
@@ -444,7 +444,7 @@ fn the_variables_for_traces_win_over_those_for_all_signals() {
 #[case::url(
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "collector:4317",
-    "= `collector:4317` (environment): this is not the URL of a collector; write it with its scheme"
+    "= `collector:4317` (environment): this is not a collector URL; include the scheme"
 )]
 #[case::password(
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -454,18 +454,14 @@ fn the_variables_for_traces_win_over_those_for_all_signals() {
 #[case::headers(
     "OTEL_EXPORTER_OTLP_HEADERS",
     "hunter2",
-    "(environment): the headers cannot be sent; write name=value"
+    "(environment): the headers cannot be sent; use name=value"
 )]
-#[case::protocol(
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
-    "grpc",
-    "traces are sent by http/protobuf only"
-)]
-#[case::exporter("OTEL_TRACES_EXPORTER", "jaeger", "write otlp, or none for no traces")]
-#[case::timeout("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "write a whole number from 1 to 60000")]
+#[case::protocol("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "only http/protobuf is supported")]
+#[case::exporter("OTEL_TRACES_EXPORTER", "jaeger", "use otlp, or none to send no traces")]
+#[case::timeout("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", "use a whole number from 1 to 60000")]
 #[case::certificate("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "No such file")]
 #[case::attributes("OTEL_RESOURCE_ATTRIBUTES", "staging", "as name=value")]
-fn a_mistake_in_the_settings_of_traces_says_where_and_what_to_do(
+fn a_mistake_in_the_settings_of_traces_has_a_place_and_a_remedy(
     #[case] name: &str,
     #[case] value: &str,
     #[case] expected: &str,
@@ -501,7 +497,7 @@ fn a_named_file_must_exist() {
 #[case::bare_with_a_regional_address(Some("auto"), Some("us-east-1.aws.api.temporal.io:7233"), None)]
 #[case::local(Some("default"), Some("localhost:7233"), None)]
 #[case::nothing(None, None, None)]
-fn the_own_namespace_is_told_or_not_at_all(
+fn the_own_namespace_is_a_full_id_or_unknown(
     #[case] namespace: Option<&str>,
     #[case] address: Option<&str>,
     #[case] expected: Option<&str>,
@@ -536,13 +532,13 @@ fn break_even_is_refused_without_a_ledger_or_prometheus_and_says_what_to_set() {
     let text = refused(&[("POLICY", "break-even")]);
     assert_eq!(
         text,
-        "1 setting is wrong\n  POLICY (environment): break-even decides on every minute of the last hour; set LEDGER_URL \
+        "1 setting is wrong\n  POLICY (environment): break-even needs every minute of the last hour; set LEDGER_URL \
          (for example LEDGER_URL=ledger.db), or METRICS_SOURCE=prometheus with PROMETHEUS_URL"
     );
     let text = refused(&[("POLICY_SHADOW", "break-even")]);
     assert!(text.contains("set LEDGER_URL"), "{text}");
     let text = refused(&[("POLICY", "clever")]);
-    assert!(text.contains("write threshold or break-even"), "{text}");
+    assert!(text.contains("use threshold or break-even"), "{text}");
     let text = refused(&[
         ("POLICY", "break-even"),
         ("LEDGER_URL", "ledger.db"),
@@ -553,7 +549,7 @@ fn break_even_is_refused_without_a_ledger_or_prometheus_and_says_what_to_set() {
         "{text}"
     );
     let text = refused(&[("POLICY_SHADOW", "threshold"), ("LEDGER_URL", "ledger.db")]);
-    assert!(text.contains("this policy is active already"), "{text}");
+    assert!(text.contains("this policy is already active"), "{text}");
     // The schedule can be created without a ledger.
     assert!(loaded(folder(&[]).path(), &[("POLICY", "break-even")]).is_ok());
 }

@@ -1,6 +1,6 @@
-//! The collector of traces, by the variables that OpenTelemetry has for it.
+//! Configures the collector for traces from OpenTelemetry's standard variables.
 //!
-//! Values are checked only while traces are on: other programs of the same environment read the same variables.
+//! Values are checked only if traces are on, because other programs in the same environment read the same variables.
 
 use std::time::Duration;
 
@@ -34,13 +34,13 @@ impl Reader<'_> {
         }
         self.read(EXPORTER, |text| match text {
             "otlp" => Ok(()),
-            _ => Err("write otlp, or none for no traces".to_owned()),
+            _ => Err("use otlp, or none to send no traces".to_owned()),
         });
         self.read(DISABLED, values::boolean);
         self.read(PROTOCOL, |text| match text {
             "http/protobuf" => Ok(()),
             _ => Err(format!(
-                "traces are sent by http/protobuf only: write that, with the collector's port for HTTP (usually 4318) in {name}, or set {EXPORTER}=none for no traces"
+                "only http/protobuf is supported: use it, with the collector's HTTP port (usually 4318) in {name}, or set {EXPORTER}=none to send no traces"
             )),
         });
         let url = self.found(name)?.text.clone();
@@ -78,7 +78,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Attributes a mistake to the setting it is in. An address that may hold a password is not shown.
+    /// Assigns a mistake to its setting. An address that may contain a password is not shown.
     fn mistaken_traces(&mut self, url: &'static str, error: &ConfigError) {
         let name = match error {
             ConfigError::Headers => HEADERS,
@@ -96,7 +96,7 @@ impl Reader<'_> {
     }
 }
 
-/// Attributes as OpenTelemetry writes them: `name=value,name=value`, percent-encoded.
+/// Parses attributes in OpenTelemetry's notation: `name=value,name=value`, percent-encoded.
 fn attributes(text: &str) -> Result<Vec<(String, String)>, String> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     let attribute = |item: &str| {
@@ -112,5 +112,5 @@ fn attributes(text: &str) -> Result<Vec<(String, String)>, String> {
     let attributes: Option<Vec<(String, String)>> = items.map(attribute).collect();
     attributes
         .filter(|attributes| attributes.len() <= 64)
-        .ok_or_else(|| "write at most 64 attributes as name=value, separated by commas, with special characters percent-encoded".to_owned())
+        .ok_or_else(|| "use at most 64 attributes as name=value, separated by commas, with special characters percent-encoded".to_owned())
 }

@@ -10,7 +10,7 @@ pub(crate) fn boolean(text: &str) -> Result<bool, Wrong> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Ok(true),
         "false" | "0" | "no" | "off" => Ok(false),
-        _ => Err("this is neither true nor false; write true or false".into()),
+        _ => Err("this is neither true nor false; use true or false".into()),
     }
 }
 
@@ -18,7 +18,7 @@ pub(crate) fn whole(text: &str, lowest: u64, highest: u64) -> Result<u64, Wrong>
     // Digits may be grouped, as in TOML: 1_000.
     match text.replace('_', "").parse::<u64>() {
         Ok(number) if (lowest..=highest).contains(&number) => Ok(number),
-        _ => Err(format!("write a whole number from {lowest} to {highest}").into()),
+        _ => Err(format!("use a whole number from {lowest} to {highest}").into()),
     }
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn trus(text: &str) -> Result<Trus, Wrong> {
     u32::try_from(number)
         .ok()
         .and_then(Trus::try_new)
-        .ok_or_else(|| "write a number of TRUs from 1 to 1000".into())
+        .ok_or_else(|| "use a number of TRUs from 1 to 1000".into())
 }
 
 pub(crate) fn duration(text: &str, zero_is_fine: bool) -> Result<SignedDuration, Wrong> {
@@ -54,7 +54,7 @@ fn unsigned(text: &str) -> Option<SignedDuration> {
 
 /// Parses a retention time: days or hours, at least one hour.
 pub(crate) fn keeping(text: &str) -> Result<SignedDuration, Wrong> {
-    let problem = "write a duration from 1h to 3650d, such as 14d or 36h";
+    let problem = "use a duration from 1h to 3650d, such as 14d or 36h";
     let allowed = SignedDuration::from_hours(1)..=SignedDuration::from_hours(24 * 3_650);
     unsigned(text)
         .filter(|kept| allowed.contains(kept))
@@ -66,7 +66,7 @@ pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, Wrong> {
     let label = |item: &str| {
         let (name, value) = item
             .split_once('=')
-            .ok_or_else(|| format!("`{item}` is not a label; write name=value, separated by commas"))?;
+            .ok_or_else(|| format!("`{item}` is not a label; use name=value, separated by commas"))?;
         Ok((name.trim().to_owned(), value.trim().trim_matches('"').to_owned()))
     };
     let labels: Vec<(String, String)> = text
@@ -76,7 +76,7 @@ pub(crate) fn labels(text: &str) -> Result<Vec<(String, String)>, Wrong> {
         .map(label)
         .collect::<Result<_, Wrong>>()?;
     if labels.is_empty() {
-        return Err("it has no labels, only separators; write name=value, or remove it".into());
+        return Err("it has no labels, only separators; use name=value, or remove it".into());
     }
     Ok(labels)
 }
@@ -125,7 +125,7 @@ pub(crate) fn installation(text: &str) -> Result<String, Wrong> {
 }
 
 pub(crate) fn address(text: &str) -> Result<String, Wrong> {
-    let right = "write host and port, such as localhost:7233 or orders.a1b2c.tmprl.cloud:7233";
+    let right = "use host and port, such as localhost:7233 or orders.a1b2c.tmprl.cloud:7233";
     // The port is after the last colon: an IPv6 address has several.
     match text.rsplit_once(':') {
         Some((host, port))
@@ -198,7 +198,7 @@ mod tests {
     #[case("-3d", None)]
     #[case("9000d", None)]
     #[case("fourteen", None)]
-    fn how_long_something_is_kept(#[case] text: &str, #[case] hours: Option<i64>) {
+    fn retention_times_are_hours_or_days(#[case] text: &str, #[case] hours: Option<i64>) {
         assert_eq!(keeping(text).ok().map(|kept| kept.as_hours()), hours);
     }
 

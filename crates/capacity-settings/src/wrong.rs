@@ -1,4 +1,4 @@
-//! Problems of invalid values, as the error shows them.
+//! Problems with invalid values, as errors show them.
 
 use std::borrow::Cow;
 use std::fmt;
