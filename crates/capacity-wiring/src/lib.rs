@@ -26,7 +26,7 @@ pub enum AutopilotError {
     Prometheus {
         /// Address of the Prometheus.
         url: String,
-        /// The error.
+        /// Why the client cannot be created.
         #[source]
         source: prometheus_reader::Error,
     },

@@ -1,14 +1,14 @@
-//! From settings to where traces go.
+//! Creates the sender of traces from settings.
 
 use capacity_settings::Settings;
 use otlp_spans::{Collector, Service, Spans};
 
-/// Returns where the traces of a program go; nowhere unless the settings name a collector. Starts a task on the current Tokio runtime
-/// if they do.
+/// Returns the queue for the spans of a program. If the settings name a collector, starts a task on the current Tokio runtime
+/// that sends them to it; otherwise, they are dropped.
 ///
 /// # Errors
 ///
-/// If the HTTP library cannot be set up.
+/// If the HTTP client cannot be created.
 pub fn spans(settings: &Settings, program: &str, version: &str) -> Result<Spans, otlp_spans::Error> {
     Ok(match collector(settings, program, version)? {
         Some(collector) => Spans::to(collector),
@@ -26,7 +26,7 @@ pub fn collector(
     program: &str,
     version: &str,
 ) -> Result<Option<Collector>, otlp_spans::Error> {
-    // In a container, every process has the same number.
+    // The host name is needed because processes in different containers often have the same process id.
     let instance = format!("{}/{}", gethostname::gethostname().display(), std::process::id());
     let service = Service {
         name: program,
