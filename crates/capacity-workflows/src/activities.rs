@@ -95,7 +95,7 @@ impl CapacityActivities {
         })
     }
 
-    /// Does one step of a change: at most one POST or poll. Refuses if this worker is in dry run.
+    /// Runs one step of a change: at most one POST or poll. Refuses if this worker is in dry-run mode.
     #[activity(name = "change_step")]
     pub async fn change_step(
         self: Arc<Self>,
@@ -106,7 +106,7 @@ impl CapacityActivities {
             return Err(failed(
                 failure::DRY_RUN,
                 true,
-                "DRY_RUN_MODE of the worker is true: nothing is changed",
+                "DRY_RUN_MODE is true on this worker, so nothing is changed",
             ));
         }
         let order = step
@@ -233,7 +233,7 @@ impl CapacityActivities {
         Ok(told.await?.then_some(standing))
     }
 
-    /// Announces a change that exceeded its time, because the evaluation that started it may have ended.
+    /// Announces a change that takes too long. The evaluation that started it may have ended already.
     #[activity(name = "announce_change")]
     pub async fn announce_change(
         self: Arc<Self>,

@@ -1,4 +1,4 @@
-//! Helpers of all activities: failures as histories show them, heartbeats, and the author of records.
+//! Helpers for all activities: failures as histories show them, heartbeats, and the author of records.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) fn failed(kind: &str, final_word: bool, text: impl Into<String>) -> A
         .into()
 }
 
-/// A failure that the service retries.
+/// Returns a failure that the service retries.
 pub(crate) fn again(why: &str, after: Option<Duration>) -> ActivityError {
     let failure = ApplicationFailure::builder(std::io::Error::other(why.to_owned()));
     match after {
@@ -34,7 +34,8 @@ pub(crate) fn again(why: &str, after: Option<Duration>) -> ActivityError {
     }
 }
 
-/// The author of records: this worker's host, because every process in a container has the same process id.
+/// Returns the author of records: this worker's host. A process id would not help, because processes in containers often have the
+/// same one.
 pub(crate) fn recorder() -> String {
     let host = gethostname::gethostname();
     format!("capacity-worker {}/{}", host.display(), std::process::id())

@@ -101,8 +101,8 @@ mod tests {
         format!("a-team-with-a-rather-long-name-{number:05}.a1b2c")
     }
 
-    /// Every tenth namespace is quiet, and the quiet ones come first by name; the others are throttled. The
-    /// key may change none of them: those that were refused are held, and the rest are to be enabled.
+    /// Returns a plan in which every tenth namespace is quiet, and the quiet ones come first by name; the others are throttled.
+    /// The key is not allowed to change any of them: the namespaces refused so far are on hold, and the rest should be enabled.
     fn plan(refused: usize) -> Plan {
         let decisions = (0..NAMESPACES).map(|number| {
             let quiet = number < NAMESPACES / 10;
@@ -152,7 +152,7 @@ mod tests {
             .collect()
     }
 
-    /// One evaluation and the end of its changes, all of which are refused. Checks every payload.
+    /// Runs one evaluation until the end of its changes, all of which are refused. Checks every payload.
     fn evaluate(it: &mut CapacityManagementWorkflow, number: u64, refused: usize) -> usize {
         let state = &it.state;
         let request = EvaluateRequest {
@@ -199,7 +199,7 @@ mod tests {
         bytes("evaluated", &result);
         let changes = result.changes.clone();
         it.take_result(result, it.now_ms, false);
-        // In the middle of it: everything is queued.
+        // Midway: everything is queued.
         bytes("queued", &it.state.clone().bounded());
         for request in &changes {
             let index = it
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_whose_every_namespace_is_refused_stays_within_payloads_across_runs() {
+    fn payloads_stay_within_limits_across_runs_when_every_change_is_refused() {
         let mut it = CapacityManagementWorkflow::at(1_790_000_000_000);
         let mut refused = 0;
         let mut told_more = 0;
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn deciding_again_and_again_grows_no_report() {
+    fn repeated_re_evaluation_does_not_grow_reports() {
         let mut it = CapacityManagementWorkflow::at(1_790_000_000_000);
         for round in 0..20 {
             let changes = requests(&plan(round * 150), 1).into_iter().take(150);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_fits_is_carried_as_it_is() {
+    fn a_state_that_fits_is_carried_unchanged() {
         let state = ControllerState {
             last: Some(EvaluationReport {
                 decisions: vec![PlannedDecision::default(); 10],

@@ -30,8 +30,8 @@ use crate::time::milliseconds;
 const STEPS: &str = "change-steps-1";
 /// Time after which a change is announced as slow, unless the request sets it.
 const SLOW_AFTER: Duration = Duration::from_mins(15);
-/// Maximum time between the end of the operation and the arrival of the capacity.
-// Temporal aims at two minutes.
+/// Maximum time from the end of the operation until the namespace shows the new capacity.
+// Temporal's target is two minutes.
 const ARRIVES_WITHIN: Duration = Duration::from_mins(3);
 /// Minimum time between the POST and a reading that counts as a verdict.
 const FIRST_CHECK: Duration = Duration::from_secs(1);
@@ -103,7 +103,7 @@ struct Change<'a> {
     report: ChangeReport,
     /// Digests from before the POST; `None` if an earlier run posted the change.
     digests: Option<SpecDigests>,
-    /// When the service had accepted its POST.
+    /// When the service accepted the POST.
     posted: Option<SystemTime>,
 }
 
@@ -130,7 +130,7 @@ impl Change<'_> {
         }
         self.end(
             "failed",
-            Some("the update did not take effect; it will be re-evaluated".to_owned()),
+            Some("the update did not take effect; the namespace will be re-evaluated".to_owned()),
         );
     }
 
@@ -206,8 +206,7 @@ impl Change<'_> {
         }
     }
 
-    /// The service may have received the POST: look for the operation, and post again only if it does not
-    /// exist.
+    /// Handles a POST that the service may have received: looks for the operation, and posts again only if it does not exist.
     async fn after_uncertain_post(&mut self) -> Posted {
         self.wait(Duration::from_secs(2), "before looking for the operation")
             .await;
@@ -292,7 +291,7 @@ impl Change<'_> {
                     let waited = self.took().saturating_sub(since);
                     if waited > ARRIVES_WITHIN {
                         let why = format!(
-                            "the operation has ended, but after {} s the namespace does not have the new capacity",
+                            "the operation ended, but {} s later the namespace still does not have the new capacity",
                             waited.as_secs()
                         );
                         return self.end("failed", Some(why));
@@ -350,12 +349,11 @@ impl Change<'_> {
         followed.await.is_ok()
     }
 
-    /// Handles the first reading that shows our capacity, which gives the verdict.
+    /// Handles the first reading that shows our capacity, which decides the verdict.
     async fn first_reading(&mut self, answer: &StepAnswer) {
         if !answer.changed_fields.is_empty() {
             self.report.spec_differences.clone_from(&answer.changed_fields);
-            // The pause comes before anything else, and is retried until it is open: nothing more may be
-            // changed.
+            // Open the pause first, and retry until it is open, so that nothing else is changed.
             let pause = PauseOrder {
                 kind: "spec".to_owned(),
                 reason: format!(
@@ -383,7 +381,7 @@ impl Change<'_> {
         self.tell(false).await;
     }
 
-    /// A difference after a clean first reading holds the namespace. The controller decides whether it pauses
+    /// Handles a difference after a clean first reading, which holds the namespace. The controller decides whether to pause
     /// everything.
     async fn later_difference(&mut self, answer: &StepAnswer) {
         if self.report.spec_differences.is_empty() {

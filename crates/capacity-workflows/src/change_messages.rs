@@ -26,7 +26,7 @@ pub struct ChangeRequest {
     pub resource_version: String,
     /// The minute of the newest metrics used (UTC, RFC 3339).
     pub sample_minute: Option<String>,
-    /// How long its metrics stay fresh enough after the evaluation, in milliseconds of real time; `None` from
+    /// How long the metrics behind the change stay fresh enough after the evaluation, in milliseconds of real time; `None` from
     /// older workers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh_for_ms: Option<u64>,
@@ -48,10 +48,10 @@ pub struct ChangeRequest {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRequest {
-    /// It contains an invalid namespace id.
+    /// The request contains an invalid namespace id.
     #[error("{0}")]
     Namespace(capacity_engine::InvalidNamespaceId),
-    /// It would change nothing.
+    /// The request would change nothing.
     #[error("the request for {0} changes nothing")]
     NoChange(NamespaceId),
 }
@@ -106,7 +106,7 @@ impl From<&ChangeOrder> for ChangeRequest {
 #[serde(default)]
 #[non_exhaustive]
 pub struct StepRequest {
-    /// The change.
+    /// The change to work on.
     pub request: ChangeRequest,
     /// Current state of the change; empty before the first step.
     pub state: Option<ChangeState>,
@@ -125,9 +125,9 @@ pub struct StepResult {
 #[serde(default)]
 #[non_exhaustive]
 pub struct Redecide {
-    /// The change.
+    /// The change to re-evaluate.
     pub request: ChangeRequest,
-    /// Observed state.
+    /// State that the change found, as text.
     pub found: String,
 }
 
@@ -145,7 +145,7 @@ pub struct Redecision {
 /// The outcome of a change.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "a document: each field is separate information with a name that people query"
+    reason = "a document: each field is a separate fact that people query by name"
 )]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -195,7 +195,7 @@ pub struct ChangeReport {
 #[serde(default)]
 #[non_exhaustive]
 pub struct StalledChange {
-    /// The change.
+    /// The change that makes no progress.
     pub change: ChangeRequest,
     /// Time when the change last made progress (milliseconds since 1970).
     pub since_ms: u64,

@@ -104,14 +104,14 @@ impl ChangeActivities {
         step.trace(self.check(&context, &check), checked).await
     }
 
-    /// Polls a slow change once. Its retries are the following polls, which write no history.
+    /// Polls a slow change once. Further polls are retries of this activity, so they add nothing to the history.
     #[activity(name = "change_follow")]
     pub async fn change_follow(
         self: Arc<Self>,
         context: ActivityContext,
         request: ChangeRequest,
     ) -> Result<(), ActivityError> {
-        // Not traced: a slow change may be polled all day, and its wait is a span already.
+        // Not traced: a slow change may be polled all day, and the wait already has a span.
         let order = order(&request)?;
         let checked = beating(&context, self.steps().check(&order, None)).await?;
         match checked.progress {
@@ -157,7 +157,7 @@ impl ChangeActivities {
         let options = WorkflowStartOptions::new(installation.task_queue(), id)
             .id_conflict_policy(WorkflowIdConflictPolicy::UseExisting)
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
-            .static_summary(format!("Record the change of {}", report.namespace))
+            .static_summary(format!("Record and announce the change of {}", report.namespace))
             .memo(memo)
             .build();
         let client = self.shared.client.get();
@@ -271,7 +271,7 @@ impl ChangeActivities {
             Reading::Ended(ending) => Ok(self.ended(ending)),
             Reading::Unreadable { why, retry_after } => Err(again(&why, retry_after)),
             // A worker that understands it may take the next attempt.
-            _ => Err(again("the reading cannot be interpreted by this version", None)),
+            _ => Err(again("this version cannot interpret what it read", None)),
         }
     }
 
@@ -327,7 +327,7 @@ impl ChangeActivities {
                 ..self.state("uncertain")
             }),
             Posting::NotSent { why, retry_after } => Err(again(&why, retry_after)),
-            _ => Err(again("the response cannot be interpreted by this version", None)),
+            _ => Err(again("this version cannot interpret the response", None)),
         }
     }
 
@@ -470,7 +470,7 @@ impl ChangeActivities {
     }
 }
 
-/// A reading that compares the spec, or that ends the change, verifies it.
+/// Names the step `verify` in its span if the spec was compared or the change has ended.
 fn checked(answer: &StepAnswer) -> Seen {
     let seen = answered(answer);
     if answer.compared || answer.state == "ended" {
@@ -487,7 +487,7 @@ fn concluded(concluded: Concluded) -> Seen {
         (true, false) => "not announced",
         (false, false) => "neither recorded nor announced",
     };
-    Seen::state("later").failed(Some(format!("{missing} yet; retrying in its own workflow")))
+    Seen::state("later").failed(Some(format!("{missing} yet; retrying in a separate workflow")))
 }
 
 async fn record(shared: &CapacityActivities, report: &ChangeReport) -> bool {

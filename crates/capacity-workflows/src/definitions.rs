@@ -1,5 +1,5 @@
-//! How the workflows are addressed: their types, signals, queries and updates, without their code. Clients
-//! and activities use these definitions, so that no module below a workflow depends on the workflow.
+//! Definitions for addressing the workflows: types, signals, queries and updates, without code. Clients and activities use these
+//! definitions, so that no module below a workflow depends on the workflow.
 
 use temporal_worker_kit::{Lenient, message_definition, workflow_definition};
 use temporalio_common::data_converters::RawValue;
@@ -10,8 +10,7 @@ use crate::messages::{
 };
 use crate::step_messages::Concluded;
 
-/// Error for callers of a run that ends before it made their evaluation. They ask again, and the next run
-/// makes it.
+/// Error for callers whose run ends before their evaluation. They retry, and the next run evaluates.
 pub(crate) const CONTINUES: &str = "the controller continues in a new run, which evaluates: ask again";
 
 workflow_definition!(pub(crate) ControllerWorkflow, "CapacityManagementWorkflow", Lenient<ControllerState> => EvaluationReport);

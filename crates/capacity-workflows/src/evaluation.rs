@@ -42,7 +42,7 @@ impl EvaluateError {
     }
 }
 
-/// Recording ten thousand decisions takes a while, and a scale-up does not wait for it.
+/// Maximum time to record decisions. Ten thousand of them take a while, and scale-ups should not wait longer.
 const RECORDING: Duration = Duration::from_secs(45);
 const RECORDING_SCALE_UP: Duration = Duration::from_secs(5);
 
@@ -85,7 +85,7 @@ pub(crate) async fn evaluate(
     let pauses = pauses
         .inspect_err(|error| {
             warnings.push(format!(
-                "{}; changes check again before each update",
+                "{}; each change reads them again before its update",
                 chain(error)
             ));
         })
@@ -159,7 +159,7 @@ pub(crate) async fn evaluate(
     })
 }
 
-/// Observes and decides, on the account of the controller only.
+/// Observes and decides, but only for the account that the controller belongs to.
 async fn decided(
     worker: Evaluator<'_>,
     request: &EvaluateRequest,
@@ -182,8 +182,7 @@ async fn decided(
     Ok(evaluation)
 }
 
-/// Namespaces that the key may not change are held without another attempt until their resource version
-/// changes.
+/// Remembers refusals, so that namespaces that the key is not allowed to change are held until their resource version changes.
 fn remember_refusals(autopilot: &Autopilot, request: &EvaluateRequest) {
     for (namespace, refused) in &request.not_permitted {
         if let Ok(namespace) = namespace.parse() {
@@ -261,7 +260,7 @@ async fn record(
             bound.as_secs()
         ),
     };
-    // A failure to record is reported and stops nothing.
+    // A failure to record is reported but does not stop the evaluation.
     tracing::warn!(error = why, "cannot record the evaluation in the ledger");
     problem.get_or_insert(why);
     QuietDecisions::InReport
@@ -283,7 +282,7 @@ fn requests(worker: Evaluator<'_>, request: &EvaluateRequest, plan: &Plan) -> Ve
         .collect()
 }
 
-/// Namespaces for which a queued scale-down is no longer right.
+/// Returns the namespaces for which a queued scale-down is no longer right.
 fn needed(plan: &Plan) -> Vec<String> {
     let needs = plan.decisions.iter().filter(|decision| {
         let grows = decision.wanted_trus > decision.current_trus;

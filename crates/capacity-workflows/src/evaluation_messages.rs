@@ -29,7 +29,7 @@ pub struct EvaluateRequest {
     pub running: Vec<ChangeRequest>,
     /// Whether `running` is complete; if not, the evaluation looks them up.
     pub knows_running: bool,
-    /// Namespaces that the key may not change.
+    /// Namespaces that the key is not allowed to change.
     pub not_permitted: BTreeMap<String, NotPermitted>,
     /// Namespaces whose spec differed after their change.
     pub spec_changed: BTreeMap<String, SpecChanged>,
@@ -50,7 +50,7 @@ pub struct EvaluateResult {
     pub max_concurrent: u32,
     /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
     pub next_tick: Option<String>,
-    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
+    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the default.
     pub apart_ms: Option<u64>,
     /// Ledgers of workers that evaluated recently, including this worker's.
     pub ledgers: BTreeMap<String, i64>,

@@ -146,7 +146,7 @@ mod tests {
     };
 
     #[test]
-    fn only_a_verdict_opens_the_gate_and_for_an_hour() {
+    fn only_a_verdict_opens_the_gate_and_only_for_an_hour() {
         let mut gate = Gate::default();
         assert!(!gate.is_open(0));
         gate.verdict(5_000, "v1");

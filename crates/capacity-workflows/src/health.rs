@@ -23,7 +23,7 @@ pub const CHANGE_OUTCOMES: [&str; 10] = [
     "other",
 ];
 
-/// A worker's knowledge about evaluations. Clones share it.
+/// What a worker knows about the health of evaluations. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EvaluationHealth(Arc<Known>);
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_controllers_word_counts_unless_this_worker_knows_of_a_newer_one() {
+    fn the_controllers_report_counts_unless_this_worker_knows_a_newer_evaluation() {
         let status = |minutes: i64| Status {
             last_good_evaluation: Some(
                 (Timestamp::now() - jiff::SignedDuration::from_mins(minutes)).to_string(),

@@ -1,5 +1,4 @@
-//! The last look before a POST: checks whether current settings, pauses and restrictions still allow the
-//! change.
+//! The final check before a POST: whether current settings, pauses and restrictions still allow the change.
 
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use crate::messages::{BUILD_NOT_VERIFIED, ChangeRequest, LEDGER_UNAVAILABLE, MET
 use crate::pauses::{self, PauseError};
 use crate::settings::ActivitySettings;
 
-/// Time limit, so that the last look and the POST are at most five seconds apart.
+/// Time limit, so that the final check and the POST are at most five seconds apart.
 const BOUND: Duration = Duration::from_secs(4);
 
 /// The reason not to make a change: a stable code and a sentence.
@@ -31,7 +30,7 @@ impl NotNow {
     }
 }
 
-/// An error of the final check: something could not be read.
+/// Why the final check could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LookError {
     #[error("the pauses could not be read in time")]
@@ -110,8 +109,8 @@ fn by_settings(
     None
 }
 
-/// Returns what the ledger forbids: nothing is scaled down without it, or while an earlier outcome is missing
-/// from it.
+/// Returns a reason if the ledger forbids the change: nothing is scaled down while the ledger is unavailable or lacks the outcome
+/// of an earlier change.
 async fn by_ledger(
     autopilot: &Autopilot,
     client: &Client,
@@ -165,7 +164,7 @@ fn too_old(order: &ChangeOrder, max_age: SignedDuration, now: Timestamp) -> Opti
     let age = now.duration_since(minute);
     (age > max_age).then(|| {
         let text = format!(
-            "the metrics behind it are {} min old (limit {} min); the namespace is evaluated again",
+            "the metrics behind the change are {} min old (limit {} min); the namespace will be re-evaluated",
             age.as_mins(),
             max_age.as_mins()
         );

@@ -1,5 +1,5 @@
-//! Checks that the workers of one controller share a ledger. If they do not, an hour that one worker has
-//! recorded is unknown to another.
+//! Checks that the workers of one controller share a ledger. If they do not, one worker does not see the usage that another has
+//! recorded.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::messages::ObserveRequest;
 
-/// A ledger that has not been used for this long counts as no longer in use.
+/// Time without use after which a ledger counts as no longer in use.
 const LATELY: SignedDuration = SignedDuration::from_hours(2);
 /// The value for a worker without a ledger.
 const NONE: &str = "no ledger";
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_high_use_triggers_only_scales_up() {
+    fn an_evaluation_triggered_by_high_usage_only_scales_up() {
         let request = ObserveRequest {
             scale_up_only: true,
             ..ObserveRequest::default()

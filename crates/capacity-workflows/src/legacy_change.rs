@@ -117,7 +117,7 @@ async fn outlasted<W>(
     bound: Duration,
 ) -> WorkflowResult<ChangeReport> {
     let text = format!(
-        "not done after {} s; the operation may yet complete",
+        "not finished after {} s; the operation may still complete",
         bound.as_secs()
     );
     let mut report = ChangeReport::of(request, "failed", Some(text));

@@ -21,7 +21,7 @@ use crate::queue::Changes;
 /// An evaluation: its decisions and their outcome.
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "a document: each field is separate information with a name that people query"
+    reason = "a document: each field is a separate fact that people query by name"
 )]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -32,7 +32,7 @@ pub struct EvaluationReport {
     pub number: u64,
     /// Time of the evaluation (UTC, RFC 3339).
     pub evaluated_at: String,
-    /// The account.
+    /// Id of the Temporal Cloud account, once known.
     pub account: Option<String>,
     /// Id of the plan. Operation ids are derived from it.
     pub plan_id: String,
@@ -113,7 +113,7 @@ impl EvaluationReport {
         self.error.is_some() || self.last_changes().iter().any(failed)
     }
 
-    /// Adds the summary sentence.
+    /// Sets `summary` from the other fields.
     #[must_use]
     pub fn summed_up(mut self) -> Self {
         let counts: Vec<String> = self
@@ -187,7 +187,7 @@ pub struct Observation {
     pub changes_left_out: usize,
     /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
     pub next_tick: Option<String>,
-    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
+    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the default.
     pub apart_ms: Option<u64>,
     /// Ledgers of workers that evaluated recently, including this worker's.
     pub ledgers: BTreeMap<String, i64>,
@@ -211,7 +211,7 @@ pub struct Standing {
 #[serde(default)]
 #[non_exhaustive]
 pub struct Announcement {
-    /// The evaluation.
+    /// Report of the evaluation.
     pub report: EvaluationReport,
     /// Ongoing problems, with the time of each announcement.
     pub standing: BTreeMap<String, Standing>,
@@ -237,14 +237,14 @@ pub struct ControllerState {
     pub pending_scale_up_only: bool,
     /// The reason for the pause, if changes are paused.
     pub paused: Option<String>,
-    /// When the last evaluation began (milliseconds since 1970). The next one keeps its distance, even after
+    /// When the last evaluation began (milliseconds since 1970). The next one starts a minimum interval later, even after
     /// continue-as-new.
     pub last_start_ms: Option<u64>,
     /// Ongoing problems, with the time of each announcement.
     pub standing: BTreeMap<String, Standing>,
     /// The next scheduled evaluation, as reported by the last evaluation (UTC, RFC 3339).
     pub next_tick: Option<String>,
-    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the usual one.
+    /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the default.
     pub apart_ms: Option<u64>,
     /// Ledgers of workers that evaluated recently, with the time of each evaluation (milliseconds since
     /// 1970).
@@ -265,7 +265,7 @@ pub struct ControllerState {
     pub pauses: BTreeMap<String, PauseSeen>,
     /// Namespaces whose last update was refused as not permitted.
     pub not_permitted: BTreeMap<String, NotPermitted>,
-    /// Namespaces whose spec differed only when their change had ended.
+    /// Namespaces whose spec differed at the end of their change, after a clean first reading.
     pub spec_changed: BTreeMap<String, SpecChanged>,
     /// How many changes may run at the same time, from the settings of the last evaluation.
     pub max_concurrent: u32,
@@ -295,19 +295,19 @@ pub struct EvaluationQuery {
 pub struct PauseSeen {
     /// Run id of the pause.
     pub run_id: String,
-    /// Whether it was open.
+    /// Whether the pause was in effect.
     pub open: bool,
     /// Reason for the pause.
     pub reason: String,
     /// Person who paused.
     pub by: String,
-    /// Time of the evaluation (UTC, RFC 3339).
+    /// Time when the pause began (UTC, RFC 3339).
     pub since: String,
-    /// Time when the pause ends by itself (UTC, RFC 3339).
+    /// Time when the pause ends automatically (UTC, RFC 3339).
     pub until: Option<String>,
 }
 
-/// A namespace that the key may not change.
+/// A namespace that the key is not allowed to change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -318,7 +318,7 @@ pub struct NotPermitted {
     pub at_ms: u64,
 }
 
-/// A namespace whose spec differed when its change had ended.
+/// A namespace whose spec differed at the end of its change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -370,11 +370,11 @@ impl std::fmt::Display for ControllerPhase {
 pub struct Status {
     /// Summary in one sentence.
     pub summary: String,
-    /// Current activity.
+    /// What the controller is doing.
     pub phase: ControllerPhase,
     /// Number of evaluations made.
     pub evaluations: u64,
-    /// The account.
+    /// Id of the Temporal Cloud account, once known.
     pub account: Option<String>,
     /// The reason for the pause, if changes are paused.
     pub paused: Option<String>,
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_was_decided_again_counts_once() {
+    fn a_re_evaluated_change_counts_once() {
         let report = report(&[
             ("a.acct", "changed"),
             ("b.acct", "not_started"),
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_change_of_a_namespace_tells_whether_it_failed() {
+    fn the_last_change_of_a_namespace_determines_whether_it_failed() {
         assert!(report(&[("a.acct", "changed"), ("a.acct", "failed")]).has_failed());
         assert!(report(&[("a.acct", "not_started")]).has_failed());
         assert!(!report(&[("a.acct", REPLACED)]).has_failed());

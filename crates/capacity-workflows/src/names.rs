@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_only_installation_has_the_names_people_know_and_a_second_one_its_own() {
+    fn the_default_installation_has_the_documented_names_and_a_second_one_adds_its_suffix() {
         let only = Installation::default();
         assert_eq!(
             (only.controller_id(), only.schedule_id(), only.tick_id()),

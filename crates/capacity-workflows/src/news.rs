@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_evaluation_that_may_only_raise_neither_counts_nor_ends_a_lasting_hold() {
+    fn a_scale_up_only_evaluation_neither_counts_toward_nor_ends_a_lasting_hold() {
         let mut standing = news(held(4, false), &BTreeMap::new(), at(0)).standing;
         let before = standing.clone();
         for _ in 0..5 {
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_that_cannot_be_used_is_told_once_and_when_it_can_be_again() {
+    fn an_unusable_ledger_is_announced_once_and_again_when_it_recovers() {
         let broken = || EvaluationReport {
             ledger_problem: Some("the ledger ledger.db is damaged".to_owned()),
             ..EvaluationReport::default()
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standing_problem_is_told_once_then_daily_and_when_it_ends() {
+    fn an_ongoing_problem_is_announced_once_then_daily_and_when_it_ends() {
         let first = news(held(0, true), &BTreeMap::new(), at(0));
         assert_eq!(told(&first), (true, 0));
         let second = news(held(0, true), &first.standing, at(1));
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_on_provisioned_capacity_is_told_when_it_has_lasted_three_evaluations() {
+    fn a_hold_on_provisioned_capacity_is_announced_after_three_evaluations() {
         let mut standing = BTreeMap::new();
         let mut announced = Vec::new();
         for hour in 0..4 {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_done_is_told_every_time_and_a_failure_that_repeats_once() {
+    fn changes_are_announced_every_time_and_a_repeated_failure_once() {
         let report = |outcome: &str| EvaluationReport {
             changes: vec![ChangeReport {
                 namespace: "pay.a1b2c".to_owned(),
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_evaluation_is_told_once_and_hides_the_end_of_nothing() {
+    fn a_failed_evaluation_is_announced_once_and_ends_no_other_problem() {
         let held = news(held(0, true), &BTreeMap::new(), at(0));
         let failed = EvaluationReport {
             error: Some("no list".to_owned()),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn blindness_is_told_once() {
+    fn unavailable_metrics_are_announced_once() {
         let blind = EvaluationReport {
             metrics_unavailable: true,
             ..EvaluationReport::default()

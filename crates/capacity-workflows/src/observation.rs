@@ -15,7 +15,7 @@ const DECISION_BYTES: usize = 42_000;
 /// outcome.
 pub(crate) const MOST_CHANGES: usize = 150;
 
-/// Where decisions are kept that change nothing and need no announcement.
+/// Where to keep decisions that change nothing and need no announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuietDecisions {
@@ -90,7 +90,7 @@ impl Observation {
     }
 }
 
-/// Priority for dropping items: changes, announcements, holds, keeps.
+/// Returns the rank of a decision: changes, announcements, holds, keeps. The last ones are dropped first.
 fn rank(decision: &PlannedDecision) -> u8 {
     match decision.action {
         action if action.is_change() => 0,
@@ -166,7 +166,7 @@ mod tests {
         let bytes = |value: &str| value.len();
         let json = serde_json::to_string(&observation).expect("JSON");
         assert!(bytes(&json) < 200_000, "{} bytes observed", bytes(&json));
-        // The report with the worst of outcomes, and all that a controller carries.
+        // The report with the worst outcomes, and everything that a controller carries.
         let report = EvaluationReport {
             changes: observation
                 .changes

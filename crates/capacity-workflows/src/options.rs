@@ -14,7 +14,7 @@ pub(crate) struct ActivityTimeouts {
 }
 
 impl ActivityTimeouts {
-    /// Options for work that continues after its workflow was canceled.
+    /// Returns the options for work that continues after its workflow was canceled.
     pub(crate) fn detached(&self) -> ActivityOptions {
         let mut options = self.options();
         options.cancellation_token = Some(WorkflowCancellationToken::new());
@@ -39,7 +39,7 @@ impl ActivityTimeouts {
     }
 }
 
-/// Observing a large account takes a while at the rate that the API allows.
+/// For observing an account, which takes a while in a large one at the rate that the API allows.
 pub(crate) const OBSERVE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(5),
     total: Duration::from_mins(15),
@@ -47,7 +47,7 @@ pub(crate) const OBSERVE: ActivityTimeouts = ActivityTimeouts {
     attempts: 3,
 };
 
-/// A step is one read and one POST, each retried by the client within limits.
+/// For a step: one read and one POST, each retried by the client within limits.
 pub(crate) const STEP: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(4),
     total: Duration::from_mins(12),
@@ -55,7 +55,7 @@ pub(crate) const STEP: ActivityTimeouts = ActivityTimeouts {
     attempts: 5,
 };
 
-/// A read of a namespace, retried while the service does not respond.
+/// For reading a namespace, retried while the service does not respond.
 pub(crate) const READ: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(10),
@@ -63,7 +63,7 @@ pub(crate) const READ: ActivityTimeouts = ActivityTimeouts {
     attempts: 0,
 };
 
-/// A POST. Each attempt first checks whether an earlier one got through.
+/// For a POST. Each attempt first checks whether an earlier one got through.
 pub(crate) const POST: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(6),
@@ -71,7 +71,7 @@ pub(crate) const POST: ActivityTimeouts = ActivityTimeouts {
     attempts: 0,
 };
 
-/// Recording and announcing a change, so that its namespace is unlocked within a minute.
+/// For recording and announcing a change, so that its namespace is unlocked within a minute.
 pub(crate) const CONCLUDE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_secs(20),
     total: Duration::from_secs(25),
@@ -79,7 +79,7 @@ pub(crate) const CONCLUDE: ActivityTimeouts = ActivityTimeouts {
     attempts: 2,
 };
 
-/// A scale-up-only evaluation has two minutes in total.
+/// For a scale-up-only evaluation, which has two minutes in total.
 pub(crate) const EVALUATE_SCALE_UP: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_secs(100),
     total: Duration::from_mins(2),
@@ -87,7 +87,7 @@ pub(crate) const EVALUATE_SCALE_UP: ActivityTimeouts = ActivityTimeouts {
     attempts: 3,
 };
 
-/// Notifications never block other work for long.
+/// For notifications, which never block other work for long.
 pub(crate) const ANNOUNCE: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(2),
     total: Duration::from_mins(4),
@@ -95,7 +95,7 @@ pub(crate) const ANNOUNCE: ActivityTimeouts = ActivityTimeouts {
     attempts: 2,
 };
 
-/// Requests to the controller. A refusal is retried; a missing answer is final.
+/// For requests to the controller. A refusal is retried; a timeout is final.
 pub(crate) const ASK: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(18),
     total: Duration::from_mins(25),
@@ -103,7 +103,7 @@ pub(crate) const ASK: ActivityTimeouts = ActivityTimeouts {
     attempts: 3,
 };
 
-/// Sampling. One attempt lasts as long as its worker, and another worker continues immediately.
+/// Returns the options for sampling. One attempt lasts as long as its worker, and another worker continues immediately.
 pub(crate) fn sampling() -> ActivityOptions {
     let retry = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(1))
@@ -120,7 +120,7 @@ pub(crate) fn sampling() -> ActivityOptions {
     options
 }
 
-/// Following a slow change. The retries are the polls.
+/// Returns the options for following a slow change. The retries are the polls.
 pub(crate) fn follow() -> ActivityOptions {
     let every_minute = RetryPolicy::builder()
         .initial_interval(Duration::from_mins(1))
@@ -129,7 +129,7 @@ pub(crate) fn follow() -> ActivityOptions {
     for_long(every_minute, Duration::from_hours(24))
 }
 
-/// Recording what a change could not record itself.
+/// Returns the options for recording what a change could not record itself.
 pub(crate) fn record() -> ActivityOptions {
     let patient = RetryPolicy::builder()
         .initial_interval(Duration::from_secs(20))
@@ -138,7 +138,7 @@ pub(crate) fn record() -> ActivityOptions {
     for_long(patient, Duration::from_hours(7 * 24))
 }
 
-/// Work that must complete before anything else: opening a pause, starting the workflow that continues
+/// Returns the options for work that must complete before anything else: opening a pause, starting the workflow that continues
 /// recording.
 pub(crate) fn until_done() -> ActivityOptions {
     let quick = RetryPolicy::builder()
@@ -161,7 +161,7 @@ fn for_long(retry: RetryPolicy, total: Duration) -> ActivityOptions {
     options
 }
 
-/// Waiting for a change that someone else started.
+/// For waiting until a change that someone else started has ended.
 pub(crate) const WAIT: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(20),
     total: Duration::from_mins(40),

@@ -40,7 +40,7 @@ fn error(what: &'static str) -> impl Fn(String) -> PauseError {
 pub struct Pause {
     /// The kind of changes that the pause stops.
     pub kind: PauseKind,
-    /// Current state of the request.
+    /// The pause as it was read.
     pub seen: PauseSeen,
 }
 
@@ -124,7 +124,7 @@ pub async fn open(
     let failed = error("open the pause");
     let before = read(client, installation, kind).await?;
     let before = before.filter(|pause| pause.seen.open);
-    // The service replaces an execution in one step: changes are paused at any time.
+    // The service replaces an execution in one step, so changes stay paused throughout.
     let conflict = match &before {
         Some(pause) if pause.outlasts(ends_after, Timestamp::now()) => {
             return Ok(Opened::Already(pause.clone()));

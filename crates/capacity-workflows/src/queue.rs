@@ -12,7 +12,7 @@ use crate::gate::{Gate, Passage, Unverified};
 pub(crate) const MOST_OPERATIONS: usize = 10;
 /// Time after which a change that could not start or post is retried. After failed starts, later retries wait longer.
 pub(crate) const TRY_AGAIN_MS: u64 = 5_000;
-/// A change that takes longer than this is hanging.
+/// Time after which a change counts as hanging.
 const SLOW_AFTER_MS: u64 = 15 * 60 * 1_000;
 /// Slots that scale-downs may use. The rest is reserved for scale-ups.
 pub(crate) const MOST_SCALE_DOWNS: usize = 8;
@@ -22,7 +22,7 @@ pub(crate) const MOST_SCALE_DOWNS: usize = 8;
 #[serde(default)]
 #[non_exhaustive]
 pub struct QueuedChange {
-    /// The change.
+    /// The change to start.
     pub request: ChangeRequest,
     /// Time when the change was queued.
     pub queued_ms: u64,
@@ -41,7 +41,7 @@ pub struct QueuedChange {
 #[serde(default)]
 #[non_exhaustive]
 pub struct RunningChange {
-    /// The change.
+    /// The change that was started.
     pub request: ChangeRequest,
     /// Start time of the change.
     pub started_ms: u64,
@@ -62,7 +62,7 @@ pub(crate) enum NextStart {
     Start(usize),
     /// No change starts before this time (milliseconds since 1970).
     At(u64),
-    /// No change starts until something else changes.
+    /// No change starts before the next event.
     Wait,
     /// Nothing until a verdict or until a person resumes: too many changes were posted without a verdict.
     Blocked,
@@ -212,7 +212,7 @@ impl Changes {
             if self.is_running(&queued.request.namespace) || !has_place(queued) {
                 continue;
             }
-            // The last look would refuse it, so it waits until it is re-evaluated.
+            // The final check would refuse it, so it waits until it is re-evaluated.
             if queued.expires_ms <= now_ms {
                 continue;
             }
@@ -241,8 +241,8 @@ impl Changes {
         }
     }
 
-    /// Changes in progress without a verdict. While the gate is open, only canaries count, because the others
-    /// need no verdict.
+    /// Returns the changes in progress without a verdict. While the gate is open, only canaries count, because the others need no
+    /// verdict.
     fn unverified(&self, gate_is_open: bool) -> Vec<Unverified> {
         self.running
             .iter()
@@ -253,7 +253,7 @@ impl Changes {
 }
 
 impl RunningChange {
-    /// Whether the change has taken longer than it should.
+    /// Returns whether the change has taken longer than it should.
     pub(crate) fn is_slow(&self, now_ms: u64) -> bool {
         now_ms.saturating_sub(self.started_ms) > SLOW_AFTER_MS
     }
@@ -266,7 +266,7 @@ impl RunningChange {
     }
 }
 
-/// The way a change that sent nothing returns to the queue.
+/// How a change that sent nothing returns to the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GoesBack {
     /// It is retried soon.
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn scale_ups_go_first_and_scale_downs_leave_places_for_them() {
+    fn scale_ups_go_first_and_scale_downs_leave_slots_for_them() {
         let mut changes = Changes::default();
         let downs = (0..20).map(|number| change(&format!("idle-{number}"), 4, 0));
         changes.replace(downs.collect(), 0, 0, u64::MAX);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_evaluation_replaces_the_queue_but_for_newer_scale_ups() {
+    fn a_full_evaluation_replaces_the_queue_except_for_newer_scale_ups() {
         let mut changes = Changes::default();
         changes.replace(vec![change("a", 4, 0), change("b", 4, 0)], 0, 10, u64::MAX);
         changes.add_scale_ups(vec![change("hot", 0, 6)], &[], 50, u64::MAX);
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_an_evaluation_saw_under_way_and_was_put_back_is_decided_again() {
+    fn a_release_seen_in_progress_and_put_back_since_is_re_evaluated() {
         let mut changes = Changes::default();
         let back = |namespace: &str| QueuedChange {
             request: change(namespace, 4, 0),
@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_with_a_change_under_way_is_not_started_again() {
+    fn a_namespace_with_a_change_in_progress_is_not_started_again() {
         let mut changes = Changes::default();
         changes.replace(vec![change("a", 4, 0)], 0, 10, u64::MAX);
         started(&mut changes, 0, 10);
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_on_data_that_is_too_old_waits_until_it_is_decided_again() {
+    fn a_change_with_stale_data_waits_until_it_is_re_evaluated() {
         let mut changes = Changes::default();
         changes.replace(vec![change("a", 4, 0)], 0, 10, 500);
         assert_eq!(changes.next(&open(0), 5, 499), NextStart::Start(0));

@@ -10,7 +10,7 @@ use crate::messages::ChangeReport;
 use crate::options;
 use crate::step_messages::{Concluded, Conclusion};
 
-/// The record of one change.
+/// Records and announces one change.
 #[workflow]
 pub struct CapacityRecord {
     report: ChangeReport,

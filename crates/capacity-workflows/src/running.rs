@@ -24,8 +24,7 @@ use crate::names::change_id;
 const BOUND: Duration = Duration::from_secs(5);
 /// How far back a controller without known changes looks for changes whose outcome it missed.
 const LOOK_BACK: SignedDuration = SignedDuration::from_hours(25);
-/// In older releases, the digest of an evaluation announced the end of its changes, unless the evaluation
-/// ended with them.
+/// Time within which an evaluation of an older release is assumed to announce the end of its changes in its digest.
 const ANNOUNCED_BY_EVALUATION: SignedDuration = SignedDuration::from_mins(15);
 /// Maximum number of changes that are checked.
 const MOST: usize = 500;
@@ -187,7 +186,7 @@ fn without_outcome(status: WorkflowExecutionStatus) -> String {
 
 fn ended(change: &ChangeRequest, outcome: &str, why: &str) -> State {
     let mut report = ChangeReport::of(change, outcome, Some(why.to_owned()));
-    // It may have posted: without an outcome, the gate has to assume the worse.
+    // It may have posted: without an outcome, the gate has to assume the worst.
     report.posted = true;
     State::Ended(Box::new(report))
 }
@@ -254,7 +253,7 @@ async fn unheard(
     {
         return None;
     }
-    // Changes of this release announce themselves; those of an older one left that to their evaluation.
+    // Changes of this release announce themselves; in older releases, their evaluation did.
     let is_older_release = report.plan_id.is_empty();
     let is_recent = closed.is_some_and(|closed| now.duration_since(closed) < ANNOUNCED_BY_EVALUATION);
     report.announced = report.announced || !is_older_release || !is_recent;

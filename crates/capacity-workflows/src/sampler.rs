@@ -49,7 +49,7 @@ pub(crate) async fn keep_sampling(client: &SharedClient, installation: &Installa
             .id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate)
             .static_summary("Usage sampler")
             .build();
-        // Certificates that were reloaded come with another client.
+        // Reloaded certificates come with a new client.
         let client = client.get();
         let started = client.start_workflow(UsageSampler::run, Lenient::default(), options);
         match tokio::time::timeout(Duration::from_secs(15), started).await {

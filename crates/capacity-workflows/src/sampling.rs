@@ -21,19 +21,19 @@ const TRIGGERS_APART: SignedDuration = SignedDuration::from_mins(3);
 const FAILED_APART: SignedDuration = SignedDuration::from_mins(1);
 /// Maximum time for the controller to report its last evaluation.
 const LAST_EVALUATION: Duration = Duration::from_secs(5);
-/// A cancel request only arrives in the response to a heartbeat, and a worker that stops does not wait for
-/// this activity.
+/// Interval between heartbeats. A cancel request only arrives in the response to a heartbeat, and a stopping worker does not wait
+/// for this activity.
 const HEARTBEAT: Duration = Duration::from_secs(4);
-/// Another worker takes over immediately. If no worker has a ledger, attempts are less frequent, because the
-/// library keeps data for each.
+/// Delay before another worker takes over. If no worker has a ledger, attempts are less frequent, because the library keeps data
+/// for each.
 const AT_ONCE: Duration = Duration::from_secs(1);
 const NO_LEDGER: Duration = Duration::from_secs(20);
-/// Maximum time for pruning. The rest is done the next time.
+/// Maximum time for pruning. The rest is done next time.
 const PRUNING: Duration = Duration::from_mins(2);
 /// Interval between prunings of the ledger, by the service's clock.
 const PRUNE_AGAIN: SignedDuration = SignedDuration::from_hours(1);
 
-/// The progress with which the next attempt continues.
+/// The progress from which the next attempt continues.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Progress {
@@ -60,7 +60,7 @@ pub(crate) async fn sample(
 ) -> Result<(), ActivityError> {
     if worker.autopilot.ledger().is_none() {
         // Another worker may have a ledger.
-        let why = "this worker has no ledger (LEDGER_URL): nothing is sampled here";
+        let why = "this worker has no ledger (LEDGER_URL), so it samples nothing";
         return Err(again(why, Some(NO_LEDGER)));
     }
     let mut sampling = Sampling {
@@ -154,7 +154,7 @@ impl Sampling<'_> {
         tokio::time::sleep(service.div_f64(self.worker.settings.sampling.speed.max(1.0))).await;
     }
 
-    /// Whether something is still throttled and the controller's last evaluation failed or had no metrics. If
+    /// Returns whether something is still throttled and the controller's last evaluation failed or had no metrics. If
     /// so, it is worth triggering another one, because the service that it needed may be back.
     async fn was_in_vain(&self) -> bool {
         if !self.worker.settings.sampling.triggers
@@ -169,8 +169,7 @@ impl Sampling<'_> {
             .is_ok_and(|report| report.error.is_some() || report.metrics_unavailable)
     }
 
-    /// Requests an evaluation that may only scale up, unless one was requested just before. In that case, the
-    /// next turn does.
+    /// Requests an evaluation that may only scale up, unless one was requested recently. In that case, the next turn requests it.
     async fn trigger(&mut self, now: Timestamp, apart: SignedDuration) {
         if self.waiting.is_empty() || !self.worker.settings.sampling.triggers {
             self.waiting.clear();

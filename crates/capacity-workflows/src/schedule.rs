@@ -1,4 +1,4 @@
-//! The schedule: created or updated to the wanted spec, shown, paused, resumed, triggered, deleted.
+//! Creates, updates, shows, pauses, resumes, triggers and deletes the schedule.
 //!
 //! It is written with raw messages, because the typed ones leave the catch-up window at a year. The server
 //! silently drops an update with a stale token, so the result is read back and compared.
@@ -286,8 +286,8 @@ impl Schedule {
         Ok(lines)
     }
 
-    /// Pauses the schedule, so that it starts no evaluations. Changes and scale-ups by the sampler go on; to
-    /// stop those, see [`pauses::open`](crate::pauses::open).
+    /// Pauses the schedule, so that it starts no evaluations. Changes in progress and scale-ups triggered by the sampler
+    /// continue; to stop those, see [`pauses::open`](crate::pauses::open).
     pub async fn pause(&self, reason: &str) -> Result<(), ScheduleError> {
         let handle = self.handle();
         handle
@@ -329,7 +329,7 @@ impl Schedule {
     }
 }
 
-/// Whether everything that we set in a schedule has the wanted value.
+/// Returns whether every field that we set in a schedule has the wanted value.
 fn took(is: &proto::Schedule, wanted: &proto::Schedule) -> bool {
     let times = |schedule: &proto::Schedule| {
         let spec = schedule.spec.clone().unwrap_or_default();
@@ -414,7 +414,7 @@ mod tests {
             "not the one at its start"
         );
         assert_eq!(shown(&[15, 45], 0..=23, "UTC").due_between(since, now), 8);
-        // 10:45 to 13:45 in Berlin, of which 8 to 11 is the work of the schedule.
+        // 10:45 to 13:45 in Berlin, of which the schedule covers the hours 8 to 11.
         assert_eq!(shown(&[45], 8..=11, "Europe/Berlin").due_between(since, now), 2);
         assert_eq!(shown(&[45], 0..=23, "UTC").due_between(now, since), 0);
     }

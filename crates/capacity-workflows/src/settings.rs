@@ -33,16 +33,15 @@ pub struct ActivitySettings {
     pub follow_every: Duration,
     /// Time without any activity after which a change is announced as making no progress.
     pub no_progress_after: Duration,
-    /// First minute of the UTC hour in which nothing is released, because a release that takes effect in the
-    /// next hour saves nothing in this one. 60 for no such minute, as for a simulated cloud, whose hours may
-    /// take seconds.
+    /// Minute of the UTC hour from which nothing is released, because the release could take effect in the next hour and save
+    /// nothing in this one. 60 turns this off, for example for a simulated cloud whose hours take seconds.
     pub no_release_from_minute: i64,
     /// Collector of traces. Without one, they are dropped.
     pub spans: Spans,
 }
 
 impl ActivitySettings {
-    /// Returns settings that change capacity and notify no channel, with defaults for everything else.
+    /// Returns the defaults: dry run is off, so capacity is changed, and no channel is notified.
     pub fn new(installation: Installation) -> Self {
         Self {
             dry_run: false,
@@ -61,7 +60,7 @@ impl ActivitySettings {
     }
 }
 
-/// The version of this build, with the commit if it was built from a checkout.
+/// Returns the version of this build, with the commit if it was built from a checkout.
 pub fn build_id() -> String {
     match option_env!("TEMPORAL_CAPACITY_COMMIT") {
         Some(commit) => format!("{}+{commit}", env!("CARGO_PKG_VERSION")),
@@ -95,7 +94,7 @@ impl Default for SamplingSettings {
 }
 
 impl SamplingSettings {
-    /// In faster simulated time, evaluations run at shorter intervals too.
+    /// Returns the minimum interval between evaluations, which is shorter in faster simulated time.
     pub(crate) fn evaluations_apart_ms(&self) -> Option<u64> {
         let apart = Duration::from_secs(20).div_f64(self.speed.max(1.0));
         (self.speed > 1.0).then(|| u64::try_from(apart.as_millis()).unwrap_or(u64::MAX))

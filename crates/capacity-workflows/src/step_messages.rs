@@ -17,7 +17,7 @@ pub struct StepAnswer {
     pub state: String,
     /// The outcome, if the change has ended.
     pub outcome: String,
-    /// The reason.
+    /// Why the step or the change did not succeed.
     pub error: Option<String>,
     /// Stable code of the reason why it was not started.
     pub code: Option<String>,
@@ -42,7 +42,7 @@ pub struct StepAnswer {
 #[serde(default)]
 #[non_exhaustive]
 pub struct PostRequest {
-    /// The change.
+    /// The change to post.
     pub request: ChangeRequest,
     /// Inputs of the POST.
     pub basis: Basis,
@@ -56,7 +56,7 @@ pub struct PostRequest {
 #[serde(default)]
 #[non_exhaustive]
 pub struct CheckRequest {
-    /// The change.
+    /// The change that was posted.
     pub request: ChangeRequest,
     /// The digests; `None` if an earlier run of the change posted it.
     pub digests: Option<SpecDigests>,
@@ -74,7 +74,7 @@ pub struct Conclusion {
     /// When the change began (milliseconds since 1970), for its trace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_ms: Option<u64>,
-    /// When the service had accepted its POST (milliseconds since 1970).
+    /// When the service accepted the POST (milliseconds since 1970).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub posted_ms: Option<u64>,
 }
@@ -105,7 +105,7 @@ pub struct PauseOrder {
     pub kind: String,
     /// Whether to end the pause.
     pub resume: bool,
-    /// The reason.
+    /// Why changes are paused or resumed.
     pub reason: String,
     /// Person who pauses or resumes.
     pub by: String,

@@ -12,7 +12,7 @@ use crate::failures::cause_of;
 use crate::messages::{EvaluationReport, Silence, TickRequest};
 use crate::options;
 
-/// The tick.
+/// Requests an evaluation for one scheduled run.
 #[workflow]
 pub struct EvaluationTick {
     request: TickRequest,

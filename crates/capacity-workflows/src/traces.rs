@@ -1,4 +1,5 @@
-//! What activities add to the trace of their evaluation, whichever workers run them. Nothing of it is in a history but two times.
+//! Spans that activities add to the trace of their evaluation, whichever workers run them. For traces, a history contains only
+//! two times.
 
 use std::time::{Duration, SystemTime};
 
@@ -43,19 +44,19 @@ impl<'a> EvaluationTrace<'a> {
         }
     }
 
-    /// Notes a part that began at a time and ends now.
+    /// Records a part that began at `from` and ends now.
     pub(crate) fn part(&mut self, name: &'static str, from: SystemTime, error: Option<String>) {
         self.parts.push((name, from, machine_time(), error));
     }
 
-    /// Takes the spans of observing and deciding, which `spans` makes by the beginning and the end of the evaluation.
+    /// Stores the spans of observing and deciding, which `spans` creates from the start and end times of the evaluation.
     pub(crate) fn observed(&mut self, spans: impl FnOnce(SystemTime, SystemTime) -> EvaluationSpans) {
         if self.spans.is_on() {
             self.observed = Some(spans(self.from, machine_time()));
         }
     }
 
-    /// Sends the spans of an evaluation that decided, and that ends now.
+    /// Sends the spans of an evaluation that made its decisions and ends now.
     pub(crate) fn decided(mut self, plan_id: &str, changes: usize) {
         let Some(EvaluationSpans { root, parts }) = self.observed.take() else {
             return;
@@ -71,7 +72,7 @@ impl<'a> EvaluationTrace<'a> {
         self.spans.send(root.until(machine_time()));
     }
 
-    /// Sends the span of an attempt that decided nothing: a trace of its own, since there is no plan.
+    /// Sends the span of an attempt that made no decisions, in a separate trace because there is no plan.
     pub(crate) fn failed(self, why: &str) {
         if !self.spans.is_on() {
             return;
@@ -101,9 +102,9 @@ pub(crate) struct Step<'a> {
     from: SystemTime,
 }
 
-/// How a step went, as its span shows it.
+/// The result of a step, as shown in its span.
 pub(crate) struct Seen {
-    /// The step, where only its answer says which it was.
+    /// Name of the step, if it depends on the result.
     name: Option<&'static str>,
     state: String,
     code: Option<String>,
@@ -132,7 +133,7 @@ impl Seen {
     }
 }
 
-/// A step has failed if it ended the change without success, or could not be read.
+/// Describes the result of a step. It counts as failed if the change ended without success or its state is uncertain.
 pub(crate) fn answered(answer: &StepAnswer) -> Seen {
     let has_ended = answer.state == "ended";
     let is_good = matches!(answer.outcome.as_str(), "changed" | "already");
@@ -170,13 +171,13 @@ impl<'a> Step<'a> {
         }
     }
 
-    /// Does the step, and sends its span.
+    /// Runs the step and sends its span.
     pub(crate) async fn trace<T>(
         self,
         work: impl Future<Output = Result<T, ActivityError>>,
         seen: impl FnOnce(&T) -> Seen,
     ) -> Result<T, ActivityError> {
-        // Boxed, or the layout of its callers gets too deep for the compiler.
+        // Boxed, because otherwise the layout of the callers gets too deep for the compiler.
         let answer = Box::pin(work).await;
         if self.spans.is_on() {
             let seen = match &answer {
@@ -217,7 +218,7 @@ fn text(error: &ActivityError) -> String {
     }
 }
 
-/// Adds where it ran, by the names that Temporal's own tracing uses.
+/// Adds the workflow and the activity, under the attribute names that Temporal's own tracing uses.
 fn of_run(span: Span, info: &ActivityInfo) -> Span {
     let part = |id: &Option<String>| id.clone().unwrap_or_default();
     span.with("temporalWorkflowID", part(&info.workflow_id))
@@ -248,7 +249,7 @@ pub(crate) fn change(spans: &Spans, info: &ActivityInfo, conclusion: &Conclusion
     spans.send(of_run(span, info));
 }
 
-/// Sends the span of a change that ended before the service accepted anything, and that no activity concludes.
+/// Sends the span of a change that ended before the service accepted it and that no activity concludes.
 pub(crate) fn not_started(
     spans: &Spans,
     info: &ActivityInfo,

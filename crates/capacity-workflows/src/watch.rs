@@ -41,7 +41,7 @@ pub(crate) async fn watch_controller(
 ) -> Infallible {
     let mut stuck: Option<Stuck> = None;
     loop {
-        // Certificates that were reloaded come with another client.
+        // Reloaded certificates come with a new client.
         let client = &client.get();
         let controller = Controller::new(client, installation);
         match controller.status(BOUND).await {
@@ -51,7 +51,7 @@ pub(crate) async fn watch_controller(
                 if status.loop_version < LOOP_VERSION {
                     tracing::info!(
                         loop_version = status.loop_version,
-                        "asking the controller to continue in the loop of this release"
+                        "asking the controller to continue in the event loop of this release"
                     );
                     if let Err(error) = controller.rotate().await {
                         tracing::warn!(%error, "cannot signal the controller; trying again in a minute");

@@ -81,7 +81,7 @@ impl CapacityWorker {
         }
     }
 
-    /// In dry run, decides and logs, but changes nothing and sends nothing.
+    /// Sets whether to run dry: decide and log, but change nothing and send nothing.
     #[must_use]
     pub fn dry_run(mut self, dry_run: bool) -> Self {
         self.activities.settings.dry_run = dry_run;

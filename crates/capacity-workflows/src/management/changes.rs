@@ -13,7 +13,7 @@ use crate::step_messages::PauseOrder;
 const REFUSED_FOR_MS: u64 = 6 * 60 * 60 * 1_000;
 /// Maximum number of refusals that are carried over. Each worker also remembers the refusals it saw.
 const MOST_REFUSALS: usize = 400;
-/// If the same field changes on two namespaces within this time, everything is paused.
+/// Time within which a change of the same field on two namespaces pauses everything.
 const SAME_FIELD_WITHIN_MS: u64 = 24 * 60 * 60 * 1_000;
 
 impl CapacityManagementWorkflow {

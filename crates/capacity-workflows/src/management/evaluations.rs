@@ -14,7 +14,7 @@ use crate::queue::RunningChange;
 use crate::step_messages::Incident;
 use crate::time::as_time;
 
-/// Minimum distance of re-evaluations, in multiples of the usual one: two minutes.
+/// Minimum interval between re-evaluations, in multiples of the usual minimum interval: two minutes.
 const AGAIN_APART: u32 = 6;
 /// Maximum number of evaluations with unfinished changes that are carried over.
 const MOST_UNSETTLED: usize = 6;
@@ -28,8 +28,8 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// Shortest interval between re-evaluations while metrics are unavailable or changes keep finding their
-    /// data too old. Re-evaluating costs requests to the metrics endpoint.
+    /// Returns the shortest interval between re-evaluations while metrics are unavailable or changes keep finding their data too
+    /// old. Re-evaluating costs requests to the metrics endpoint.
     fn again_apart_ms(&self) -> u64 {
         let apart = self.state.apart_ms.map_or(APART, Duration::from_millis);
         u64::try_from((apart * AGAIN_APART).as_millis()).unwrap_or(u64::MAX)

@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context) {
     .await;
 }
 
-/// Up to release 0.1.0, a pause was a field of the state.
+/// Opens the pause that a controller of release 0.1.0 kept as a field of its state.
 async fn open_pause_of_older_release(context: &Context) {
     let why = context.state(|it| {
         let is_older = it.state.pauses.is_empty() && !it.state.knows_running;
@@ -191,7 +191,7 @@ async fn start(context: &Context, request: ChangeRequest) {
     notice_time(context);
     context.state_mut(|it| match started {
         Ok(_) => {}
-        // Another one is closing, or someone else started one: the id is the lock.
+        // Another change of this namespace is closing, or someone else started one: the id is the lock.
         Err(ChildWorkflowStartError::StartFailed {
             cause: StartChildWorkflowExecutionFailedCause::WorkflowAlreadyExists,
             ..
@@ -268,7 +268,7 @@ pub(super) async fn keep_apart(context: &Context) {
         let pause = TimerOptions::builder(apart.saturating_sub(since))
             .summary("apart".to_owned())
             .build();
-        // The caller notices a canceled timer by the token.
+        // The caller checks the cancellation token.
         let _ = context.timer(pause).await;
     }
 }

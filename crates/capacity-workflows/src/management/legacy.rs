@@ -94,7 +94,7 @@ pub(super) async fn run(context: &Context) -> WorkflowResult<EvaluationReport> {
     }
 }
 
-/// Whether a worker of a newer release requested the event loop. The marker's id contains the number of
+/// Returns whether a worker of a newer release requested the event loop. The marker's id contains the number of
 /// signals seen, so that a signal that a worker of release 0.1.0 ignored stays ignored in replay.
 fn rotates(context: &Context) -> bool {
     let seen = context.state_mut(CapacityManagementWorkflow::take_rotation);
@@ -115,7 +115,7 @@ async fn hand_on(context: &Context) -> WorkflowResult<EvaluationReport> {
     match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
 }
 
-/// Never fails: a failure is a report with an error.
+/// Evaluates once. Never fails: a failure is a report with an error.
 async fn evaluate_once(context: &Context) -> EvaluationReport {
     let request = context.state(|it| ObserveRequest {
         number: it.state.evaluations + 1,
@@ -178,7 +178,7 @@ async fn evaluate_once(context: &Context) -> EvaluationReport {
     }
     report
 }
-/// Changes run alone until one was verified, then several at a time, all within a time limit.
+/// Carries out changes within a time limit, one at a time until one has been verified, then several at a time.
 async fn carry_out(
     context: &Context,
     changes: &[ChangeRequest],
@@ -223,7 +223,7 @@ async fn carry_out(
             (
                 "not_started",
                 halt.clone()
-                    .or_else(|| Some("the time of the evaluation was over".to_owned())),
+                    .or_else(|| Some("the evaluation ran out of time".to_owned())),
             )
         };
         ChangeReport::of(change, outcome, why)
@@ -256,7 +256,7 @@ async fn one_change(context: &Context, change: &ChangeRequest, most: u32) {
         if !report.spec_differences.is_empty() {
             let fields = report.spec_differences.join(", ");
             it.legacy.halt = Some(format!(
-                "after the change of {} its spec differs in {fields}",
+                "after the change of {}, its spec differs in {fields}",
                 report.namespace
             ));
         }

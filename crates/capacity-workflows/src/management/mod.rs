@@ -67,7 +67,7 @@ impl CapacityManagementWorkflow {
         match context.continue_as_new(Lenient::from(next), ContinueAsNewOptions::default())? {}
     }
 
-    /// Zero, one or invalid arguments all count as a trigger.
+    /// Requests a full evaluation, with any arguments or none.
     #[signal(name = "trigger_evaluation")]
     pub fn trigger_evaluation(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.legacy.request(false);
@@ -75,7 +75,7 @@ impl CapacityManagementWorkflow {
         self.events += 1;
     }
 
-    /// A namespace is throttled or close to its limit: requests an evaluation that may only scale up.
+    /// Requests an evaluation that may only scale up, because a namespace is throttled or close to its limit.
     #[signal(name = "capacity_is_short")]
     pub fn capacity_is_short(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.legacy.request(true);
@@ -83,14 +83,14 @@ impl CapacityManagementWorkflow {
         self.events += 1;
     }
 
-    /// A worker of a newer release requests a new run.
+    /// Requests a new run; sent by a worker of a newer release.
     #[signal(name = "rotate")]
     pub fn rotate(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.rotations_asked += 1;
         self.events += 1;
     }
 
-    /// A change reports its progress.
+    /// Handles the progress that a change reports.
     #[signal(name = "change_progress")]
     pub fn change_progress(&mut self, context: &mut SyncWorkflowContext<Self>, event: Lenient<ChangeEvent>) {
         self.notice_time(context.workflow_time());
@@ -104,7 +104,10 @@ impl CapacityManagementWorkflow {
         self.state.last.clone().unwrap_or_default()
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "the macro hands the argument over")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the macro passes the argument by value"
+    )]
     /// Returns an evaluation by its number, with the progress of its changes; an empty report if it is no
     /// longer known.
     #[query(name = "evaluation")]

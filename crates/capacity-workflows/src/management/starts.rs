@@ -73,7 +73,7 @@ impl CapacityManagementWorkflow {
         request
     }
 
-    /// A change of the namespace is still closing, or is not ours: try again later.
+    /// Puts a change back because another change of the namespace is still closing, or is not ours.
     pub(crate) fn could_not_start(&mut self, request: &ChangeRequest) {
         let attempts = self
             .state
@@ -94,7 +94,7 @@ impl CapacityManagementWorkflow {
         self.settle(&ChangeReport::of(request, QUEUED, None), QUEUED);
     }
 
-    /// A change could not be started at all.
+    /// Records a change that could not be started at all.
     pub(crate) fn failed_to_start(&mut self, request: &ChangeRequest, why: String) {
         let report = ChangeReport::of(request, "failed", Some(why));
         self.take_end(&report);

@@ -26,7 +26,7 @@ pub(crate) const MOST_EVENTS: u32 = 4_000;
 /// Minimum interval between the starts of full evaluations. Triggers in between are combined.
 pub(crate) const APART: Duration = Duration::from_secs(20);
 
-/// The controller.
+/// The controller: one run of the event loop.
 #[workflow]
 #[expect(
     clippy::struct_excessive_bools,
@@ -55,11 +55,11 @@ pub struct CapacityManagementWorkflow {
     pub(crate) progressed: bool,
     /// Whether the last re-evaluation had no usable metrics, so that the remaining changes are re-evaluated.
     pub(crate) again_failed: bool,
-    /// Nothing new starts: the run ends as soon as it can.
+    /// Whether the run ends as soon as it can, so that nothing new starts.
     pub(crate) rotating: bool,
     pub(crate) rotations_asked: u32,
     pub(crate) rotations_taken: u32,
-    /// Counts events, for the part that starts changes.
+    /// Number of events, for the part that starts changes.
     pub(crate) events: u64,
     pub(crate) now_ms: u64,
     pub(crate) incidents: Vec<Incident>,
@@ -107,15 +107,14 @@ impl CapacityManagementWorkflow {
         }
     }
 
-    /// A controller without any state, at a time in milliseconds since 1970.
+    /// Returns a controller without any state, at a time in milliseconds since 1970.
     #[cfg(test)]
     pub(crate) fn at(now_ms: u64) -> Self {
         let started = SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms);
         Self::begin_at(Some(started), Lenient::default())
     }
 
-    /// Requests a full evaluation or joins the one in progress, and returns the number of the one that
-    /// answers.
+    /// Requests a full evaluation or joins the one in progress, and returns its number.
     pub(crate) fn ask_for_full(&mut self) -> u64 {
         let in_flight = self.full_started > self.full_done;
         match self.phase {

@@ -63,10 +63,10 @@ impl ControllerState {
 }
 
 impl Status {
-    /// Adds the summary sentence.
+    /// Sets `summary` from the other fields and the last evaluation.
     pub(crate) fn summed_up(mut self, last: Option<&EvaluationReport>) -> Self {
         let what = match (&self.paused, self.phase) {
-            (Some(why), _) => format!("paused ({why}): evaluations run and change nothing"),
+            (Some(why), _) => format!("paused ({why}): evaluations run but change nothing"),
             (None, ControllerPhase::Evaluating) => format!("evaluating, number {}", self.evaluations + 1),
             (None, _) => "waiting for the next trigger".to_owned(),
         };

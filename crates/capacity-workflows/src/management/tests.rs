@@ -44,7 +44,7 @@ fn a_change_that_posted_and_ended_without_a_verdict_closes_the_gate() {
 }
 
 #[test]
-fn old_data_is_decided_again_but_not_more_often_than_every_two_minutes() {
+fn stale_changes_are_re_evaluated_at_most_every_two_minutes() {
     let mut it = CapacityManagementWorkflow::at(1_000);
     it.state.changes.queued.push(change("a.x", 900));
     it.state.again_after_ms = 5_000;
@@ -55,10 +55,10 @@ fn old_data_is_decided_again_but_not_more_often_than_every_two_minutes() {
     assert!(it.wants_again);
 }
 
-/// The final check rejects changes whose data has become too old in the meantime. All of them are decided
-/// again now instead of in the next hour.
+/// The final check rejects changes whose data has become too old in the meantime. All of them are re-evaluated now instead of in
+/// the next hour.
 #[test]
-fn changes_that_found_their_data_too_old_are_decided_again_also_shortly_after_the_last_time() {
+fn changes_with_stale_data_are_re_evaluated_even_shortly_after_the_last_time() {
     let mut it = CapacityManagementWorkflow::at(1_000);
     it.state.gate.verdict(500, "v1");
     it.state.again_after_ms = 5_000;
@@ -87,7 +87,7 @@ fn changes_that_found_their_data_too_old_are_decided_again_also_shortly_after_th
 }
 
 #[test]
-fn deciding_again_without_usable_metrics_is_repeated_although_nothing_is_queued_any_more() {
+fn a_re_evaluation_without_usable_metrics_is_repeated_even_if_the_queue_is_empty() {
     let mut it = CapacityManagementWorkflow::at(1_000);
     it.state.again_after_ms = 5_000;
     let blind = EvaluateResult {
@@ -126,7 +126,7 @@ fn the_same_field_on_a_second_namespace_pauses_everything() {
 }
 
 #[test]
-fn a_pause_that_is_seen_first_empties_the_queue_and_one_that_ended_resets_the_gate() {
+fn a_new_pause_empties_the_queue_and_an_ended_one_resets_the_gate() {
     let mut it = CapacityManagementWorkflow::at(1_000);
     it.state.gate.verdict(500, "v1");
     it.state.changes.queued.push(change("a.x", u64::MAX));

@@ -22,15 +22,14 @@ pub struct ScheduleOptions {
     pub hours: Vec<u8>,
     /// IANA name of the time zone.
     pub time_zone: String,
-    /// Delay each run by a random time up to this duration.
+    /// Maximum random delay of each run.
     pub jitter: Duration,
-    /// Catch up on runs missed within this duration.
+    /// How far back missed runs are caught up on.
     pub catch_up: Duration,
 }
 
 impl ScheduleOptions {
-    /// Minute 45 of every hour. An hour is billed at its highest setting, so capacity is released near its
-    /// end.
+    /// Returns minute 45 of every hour. An hour is billed at its highest capacity, so capacity is released near its end.
     pub fn hourly() -> Self {
         Self {
             minutes: vec![45],
@@ -104,7 +103,7 @@ impl ScheduleOptions {
         minutes
     }
 
-    /// Every hour in a time zone is every hour in UTC, where no night has a doubled or missing hour.
+    /// Returns the spec. A schedule for every hour uses UTC, which never skips or repeats an hour.
     fn spec(&self) -> proto::ScheduleSpec {
         let (minutes, time_zone) = if self.hours.is_empty() {
             (self.minutes_in_utc(), "UTC".to_owned())
@@ -156,7 +155,7 @@ impl ScheduleOptions {
         Duration::from_secs((shortest * 60).saturating_sub(60).max(60))
     }
 
-    /// A tick stops waiting before its timeout, so that it can still notify the channel.
+    /// Returns the input of a tick, which stops waiting before its timeout so that it can still notify the channel.
     fn tick_input(&self) -> Payload {
         let wait = (self.run_timeout() * 3 / 4).min(Duration::from_mins(16));
         let request = TickRequest {
