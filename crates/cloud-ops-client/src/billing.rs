@@ -224,7 +224,7 @@ impl Client {
         match file.file_size_bytes {
             // A proxy that cuts a body off may send a length that fits. The announced size does not.
             Some(announced) if announced != received => Err(failed(format!(
-                "the file is cut off: {received} of {announced} bytes arrived. Run the command again; if it happens again, check any proxy in between"
+                "the file is truncated: {received} of {announced} bytes arrived. Run the command again; if it happens again, check any proxy in between"
             ))),
             _ => Ok(body),
         }
@@ -295,7 +295,7 @@ pub fn read_charges(file: &[u8], mut each: impl FnMut(Charge)) -> Result<usize, 
     // A file that ends within its last column still has all columns, and perhaps a number with fewer digits.
     if rows > 0 && !file.ends_with(b"\n") {
         return Err(failed(format!(
-            "line {} has no line end: the file is cut off. Run the command again",
+            "line {} has no line end: the file is truncated. Run the command again",
             rows + 1
         )));
     }
@@ -306,10 +306,10 @@ pub fn read_charges(file: &[u8], mut each: impl FnMut(Charge)) -> Result<usize, 
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error(
-        "the column `{name}` is missing; it has: {there}. Temporal may have renamed it: update temporal-capacity, or report this"
+        "the column `{name}` is missing; the file has: {there}. Temporal may have renamed it: update temporal-capacity, or report this"
     )]
     NoColumn { name: &'static str, there: String },
-    #[error("{found} of {expected} columns: the file is cut off or damaged. Run the command again")]
+    #[error("{found} of {expected} columns: the file is truncated or damaged. Run the command again")]
     CutOff { found: usize, expected: usize },
     #[error("`{text}` in {name} cannot be read: update temporal-capacity, or report this")]
     Unreadable { name: &'static str, text: String },
@@ -318,7 +318,7 @@ enum Problem {
     )]
     Unit(String),
     #[error(
-        "the account is billed in `{0}`, but only US dollars are supported. Compare `used_actions` and `idle_actions` of `report --format csv` with PricingQuantity of a billing report instead"
+        "the account is billed in `{0}`, but only US dollars are supported. Compare `used_actions` and `idle_actions` of `report --output csv` with PricingQuantity of a billing report instead"
     )]
     Currency(String),
 }
@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn storage_and_what_is_of_no_namespace_are_told_apart() {
+    fn storage_and_rows_without_a_namespace_are_distinguished() {
         let storage = row("USD (cents)", "1 GBh", "Active Storage", "3");
         let plan = row("USD (cents)", "1 Month", "Support", "1").replace("Namespace", "Account");
         let charges = read(&format!("{HEADER}\n{storage}\n{plan}\n")).expect("reads");
@@ -504,10 +504,10 @@ mod tests {
     #[case::another_unit(format!("{HEADER}\n{}\n", row("USD", "1 Bundle", "Actions", "1")), "actions are counted in `1 Bundle`")]
     #[case::no_number(format!("{HEADER}\n{}\n", row("USD", "Actions", "Actions", "many")), "`many` in PricingQuantity cannot be read")]
     #[case::too_large(format!("{HEADER}\n{}\n", row("USD", "1 Million Actions", "Actions", "79228162514264337593543950335")), "in PricingQuantity cannot be read")]
-    #[case::cut_in_a_row(format!("{HEADER}\n{}", &row("USD", "Actions", "Actions", "1")[..60]), "columns: the file is cut off")]
-    #[case::cut_in_the_last_cell(format!("{HEADER}\nUSD,2026-11-20T01:00:00Z,2026-11-20T02:00:00Z,1,1,Actions,orders.a1b2c,Namespace,Actions,x"), "has no line end: the file is cut off")]
-    #[case::renamed(format!("{}\n", HEADER.replace("ContractedCost", "BilledCost")), "the column `ContractedCost` is missing; it has: BillingCurrency")]
-    #[case::a_page("<html>expired</html>\n".to_owned(), "is missing; it has: <html>expired</html>")]
+    #[case::cut_in_a_row(format!("{HEADER}\n{}", &row("USD", "Actions", "Actions", "1")[..60]), "columns: the file is truncated")]
+    #[case::cut_in_the_last_cell(format!("{HEADER}\nUSD,2026-11-20T01:00:00Z,2026-11-20T02:00:00Z,1,1,Actions,orders.a1b2c,Namespace,Actions,x"), "has no line end: the file is truncated")]
+    #[case::renamed(format!("{}\n", HEADER.replace("ContractedCost", "BilledCost")), "the column `ContractedCost` is missing; the file has: BillingCurrency")]
+    #[case::a_page("<html>expired</html>\n".to_owned(), "is missing; the file has: <html>expired</html>")]
     fn what_cannot_be_read_is_refused_with_line_and_remedy(#[case] text: String, #[case] problem: &str) {
         let error = read(&text).expect_err("refused");
         assert!(error.contains(problem), "{error}");

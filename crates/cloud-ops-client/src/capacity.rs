@@ -94,7 +94,7 @@ struct Members {
 impl Members {
     fn mode(&self) -> CapacityMode {
         match (&self.on_demand, &self.provisioned) {
-            (Some(_), Some(_)) => CapacityMode::Unknown("onDemand and provisioned at once".to_owned()),
+            (Some(_), Some(_)) => CapacityMode::Unknown("both onDemand and provisioned".to_owned()),
             (Some(_), None) => CapacityMode::OnDemand,
             (None, Some(member)) => {
                 let value = member.value.map(|double| double.0);

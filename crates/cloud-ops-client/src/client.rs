@@ -366,7 +366,7 @@ impl Client {
         }
     }
 
-    /// Reads a rejected key again from its file.
+    /// Rereads a rejected key from its file.
     fn renewed_key(&self, refused: &SecretString) -> Option<SecretString> {
         let is_usable = |key: &SecretString| http_edge::bearer(key).is_some();
         self.shared.config.api_key.renew_if(refused, is_usable)
@@ -446,8 +446,8 @@ impl Client {
         })
     }
 
-    /// Fetches a file from a URL that the service sent. Neither the key nor the URL is sent or shown to
-    /// anyone else, not even in an error.
+    /// Fetches a file from a URL that the service sent. The key is not sent there, and the URL is never shown, not even in an
+    /// error.
     pub(crate) async fn fetch_file(&self, url: Url) -> Result<Vec<u8>, ErrorKind> {
         let may_be_fetched =
             // Only a simulated service, which is on loopback itself, sends plain http URLs.
@@ -515,8 +515,7 @@ impl Client {
     }
 }
 
-/// The error for a request that was not sent because the service requested a longer wait than a call may
-/// take.
+/// Returns the error for a request that was not sent because the service requested a longer wait than a call may take.
 fn paused(left: Duration) -> ErrorKind {
     ErrorKind::Refused(Refusal {
         status: 429,

@@ -34,7 +34,7 @@ pub struct Config {
     pub requests_per_second: u32,
 }
 
-/// An invalid base URL or key. Never contains a rejected value that may hold a secret.
+/// An invalid base URL or key. Never contains a rejected value that may be secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -110,8 +110,7 @@ fn without_prefix_of_paths(mut url: Url) -> Url {
     url
 }
 
-/// Text that is not a URL may contain anything, so the part before any `@`, and the part after any `?`, is
-/// never displayed.
+/// Removes the part before any `@` and the part after any `?`, because text that is not a URL may contain anything.
 fn without_secrets(text: &str) -> String {
     let hidden = text.contains(['@', '?', '#']);
     if hidden {

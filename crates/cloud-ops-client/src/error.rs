@@ -32,7 +32,7 @@ pub enum ErrorKind {
     /// No connection was made: nothing was sent.
     #[error("{host} could not be reached: check the network, any proxy, and CLOUD_OPS_API_BASE_URL")]
     Connect {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The HTTP library's error.
         #[source]
@@ -41,7 +41,7 @@ pub enum ErrorKind {
     /// The request may have been sent, but no complete response arrived.
     #[error("the connection to {host} broke or timed out before the whole response arrived")]
     Transport {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The HTTP library's error.
         #[source]
@@ -52,7 +52,7 @@ pub enum ErrorKind {
     Refused(Refusal),
     /// A successful response that does not come from this API.
     #[error(
-        "{url} sent a response that is not JSON of the Cloud Ops API (content type {content_type}), \
+        "{url} sent a response that is not from the Cloud Ops API (content type {content_type}), \
          beginning `{excerpt}`; check CLOUD_OPS_API_BASE_URL and any proxy in between"
     )]
     Unreadable {
@@ -161,7 +161,7 @@ impl GrpcCode {
                 Some("the Cloud Ops API key is wrong, expired or disabled: check TEMPORAL_CLOUD_OPS_API_KEY")
             }
             Self::PermissionDenied => Some(
-                "the key's role does not allow this; if this concerns one namespace, it is new (wait a minute) or the key lacks Namespace Admin on it",
+                "the key's role does not allow this; if only one namespace is affected, it is new (wait a minute) or the key lacks Namespace Admin on it",
             ),
             Self::NotFound => Some("it does not exist, or the key has no access to it"),
             // The gateway sends this for a path or version that it does not have.
@@ -336,10 +336,10 @@ impl Error {
 /// Maximum length of the service's message, enough for its whole sentence.
 const MESSAGE_CAP: usize = 1_000;
 
-/// Maximum number of characters of a foreign response in an error.
+/// Maximum number of characters of another service's response in an error.
 const EXCERPT: usize = 60;
 
-/// Maximum length of a plain-text refusal, as a proxy writes it.
+/// Maximum length of a plain-text refusal, such as one from a proxy.
 const PLAIN_MESSAGE: usize = 300;
 
 #[derive(serde::Deserialize)]
@@ -556,7 +556,7 @@ mod tests {
         "the key was revoked, or belongs to another environment"
     )]
     #[case::other("no such key", "is wrong, expired or disabled")]
-    fn an_operator_reads_what_to_do(#[case] body: &str, #[case] remedy: &str) {
+    fn errors_tell_an_operator_what_to_do(#[case] body: &str, #[case] remedy: &str) {
         let error = refused(401, body);
         let source = std::error::Error::source(&error).expect("a cause").to_string();
         assert_eq!(error.to_string(), "failed to list namespaces");

@@ -144,7 +144,7 @@ pub struct ProvisionedOptions {
     /// Available numbers of TRUs.
     #[serde(alias = "valid_tru_values", deserialize_with = "doubles")]
     pub valid_tru_values: Vec<f64>,
-    /// The highest of them that is available at the moment; absent or 0 means not reported.
+    /// The highest number of TRUs that is available at the moment; absent or 0 means not reported.
     #[serde(alias = "max_available_tru_value", deserialize_with = "zero_is_none")]
     pub max_available_tru_value: Option<f64>,
 }
@@ -179,7 +179,7 @@ pub struct NamespaceUpdate {
     pub async_operation_id: String,
 }
 
-/// A region that namespaces can live in.
+/// A region that namespaces can run in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[non_exhaustive]

@@ -240,7 +240,7 @@ fn without_defaults(value: Value) -> Option<Value> {
     }
 }
 
-/// 4 and 4.0 are the same number; 0 is a default.
+/// Normalizes a number, so that 4 and 4.0 are equal; `None` for 0, which is a default.
 fn number_meaning(number: &serde_json::Number) -> Option<serde_json::Number> {
     let float = number.as_f64().unwrap_or_default();
     if float.abs() <= 0.0 {
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_tell_a_changed_field_from_one_that_only_appeared() {
+    fn digests_distinguish_a_changed_field_from_one_that_only_appeared() {
         let before = spec(
             r#"{"name":"pay","mtlsAuth":{"enabled":true},"apiKeyAuth":{"enabled":false},"retentionDays":7}"#,
         );
@@ -411,12 +411,16 @@ mod tests {
     #[case::field_gained(r#"{"name":"a"}"#, r#"{"name":"a","description":"x"}"#, &["description"])]
     #[case::large_numbers_apart("{\"n\":18446744073709551615}", "{\"n\":18446744073709551614}", &["n"])]
     #[case::beyond_every_type("{\"n\":1e400}", "{\"n\":1e401}", &["n"])]
-    fn differences_are_told_by_meaning(#[case] before: &str, #[case] after: &str, #[case] expected: &[&str]) {
+    fn differences_are_detected_by_meaning(
+        #[case] before: &str,
+        #[case] after: &str,
+        #[case] expected: &[&str],
+    ) {
         assert_eq!(spec(before).differences_but_for_capacity(&spec(after)), expected);
         assert_eq!(spec(after).differences_but_for_capacity(&spec(before)), expected);
     }
 
-    /// JSON values as text, with numbers in forms that no type preserves.
+    /// Generates JSON values as text, with numbers in forms that no type preserves.
     fn any_json() -> impl Strategy<Value = String> {
         let leaf = prop_oneof![
             Just("null".to_owned()),
