@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .body(body.to_string())
         .send()
         .await?;
-    println!("the update was answered with {}", answer.status());
+    println!("the response to the update was {}", answer.status());
 
     // What the client did.
     for incident in cloud.incidents() {

@@ -9,10 +9,10 @@ use crate::load::{Load, unit};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Access {
-    /// May change it.
+    /// Can change it.
     #[default]
     Admin,
-    /// May read it.
+    /// Can read it.
     Read,
     /// Cannot see it.
     None,

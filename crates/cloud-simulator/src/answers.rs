@@ -8,7 +8,7 @@ use crate::faults::OperationFault;
 use crate::namespace::{Namespace, RequestState};
 use crate::operation::Operation;
 
-/// A namespace, as returned by list and get.
+/// Returns a namespace, as in the responses to list and get.
 pub(crate) fn namespace(namespace: &Namespace, now: Timestamp) -> Value {
     let state = if namespace.running.is_some() {
         "RESOURCE_STATE_UPDATING"
@@ -123,7 +123,7 @@ pub(crate) fn operation(operation: &Operation, now: Timestamp, check_duration: &
     answer
 }
 
-/// The owner of the operations key.
+/// Returns the owner of the operations key.
 pub(crate) fn identity(namespaces: &[Namespace], key_expires: Timestamp) -> Value {
     // A service account can have a role on a limited number of namespaces; in large accounts it has a role on
     // the whole account.
@@ -162,7 +162,7 @@ pub(crate) fn identity(namespaces: &[Namespace], key_expires: Timestamp) -> Valu
     })
 }
 
-/// The available regions.
+/// Returns the available regions.
 pub(crate) fn regions() -> Value {
     json!({ "regions": [
         {

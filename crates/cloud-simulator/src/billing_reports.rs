@@ -14,7 +14,7 @@ use crate::cloud::Cloud;
 use crate::faults::BillingFault;
 use crate::refusal::Refusal;
 
-/// A report has hours that ended at least this long before it was generated.
+/// Minimum time between the end of an hour and a report that contains it.
 const NOT_YET: SignedDuration = SignedDuration::from_hours(24);
 
 /// Default and maximum validity of a download URL.
@@ -104,7 +104,11 @@ impl Cloud {
             granularity.as_deref(),
             None | Some("BILLING_REPORT_GRANULARITY_HOURLY" | "BILLING_REPORT_GRANULARITY_UNSPECIFIED")
         ) {
-            return Err(Refusal::new(501, 12, "this simulator makes hourly reports only"));
+            return Err(Refusal::new(
+                501,
+                12,
+                "this simulator generates hourly reports only",
+            ));
         }
         let previous = month_of(now).checked_sub(1.month()).ok();
         if previous.is_none_or(|previous| start < at_midnight(previous)) {

@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 /// Maximum number of mutations in progress per account (Temporal's documentation, Cloud Ops API page).
 const CONCURRENT_OPERATIONS: usize = 10;
 
-/// A new namespace returns 403 for its first minute.
+/// Time for which a new namespace returns 403.
 const FIRST_MINUTE: SignedDuration = SignedDuration::from_secs(60);
 
 /// The state of the cloud.
@@ -51,7 +51,7 @@ pub(crate) struct Cloud {
 pub struct CapacityChange {
     /// Time when it took effect, in virtual time.
     pub at: Timestamp,
-    /// The namespace.
+    /// Full id of the namespace.
     pub namespace: String,
     /// TRUs before; 0 means on-demand.
     pub from: u32,
@@ -67,7 +67,7 @@ pub struct CapacityChange {
 pub struct AcceptedUpdate {
     /// Id of its operation.
     pub operation_id: String,
-    /// The namespace.
+    /// Full id of the namespace.
     pub namespace: String,
     /// Time when it was accepted, in virtual time.
     pub accepted_at: Timestamp,
@@ -234,7 +234,7 @@ impl Cloud {
         }
     }
 
-    /// A fulfilled operation is not applied yet: the capacity follows later.
+    /// Applies the capacity of an operation when it is due, which is later than the end of the operation.
     fn apply_operation(&mut self, id: &str, now: Timestamp) {
         let Some(operation) = self.operations.get_mut(id) else {
             return;
@@ -293,7 +293,7 @@ impl Cloud {
         accepted
     }
 
-    /// Finds a namespace that the operations key may read.
+    /// Finds a namespace that the operations key can read.
     pub(crate) fn visible(&self, id: &str, now: Timestamp) -> Result<usize, Refusal> {
         let missing = || Refusal::new(404, 5, format!("namespace {id} not found"));
         let number = *self.by_id.get(id).ok_or_else(missing)?;
@@ -362,7 +362,7 @@ impl Cloud {
         Ok(json!({ "asyncOperation": answers::operation(operation, now, &check) }))
     }
 
-    /// The service's `checkDuration`, converted from virtual time to the client's real time.
+    /// Returns the service's `checkDuration`, converted from virtual time to the client's real time.
     fn check_duration(&self) -> String {
         let speed = self.clock.speed();
         let real = if speed > 0.0 {

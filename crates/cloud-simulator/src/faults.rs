@@ -38,7 +38,7 @@ pub struct Faults {
     pub capacity_info_refused_of: Option<String>,
     /// A family that the endpoint does not offer.
     pub missing_family: Option<String>,
-    /// Difference of the cloud's `Date` header from its time.
+    /// Difference between the cloud's `Date` header and its time.
     pub clock_off: SignedDuration,
     /// Mistake in the scrape job behind the Prometheus API.
     pub scrape_job: ScrapeJobFault,
@@ -83,7 +83,7 @@ pub enum ScrapeJobFault {
     ScrapeTimes,
     /// `honor_labels: false` under a target label `temporal_namespace`.
     OverwrittenNamespace,
-    /// The gateway in front of it allows GET only, and rejects POST with this status.
+    /// A gateway in front of Prometheus allows GET only, and rejects POST with this status.
     GetOnly(u16),
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// A difference that a capacity change must not cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
-    /// The namespace.
+    /// Full id of the namespace.
     pub namespace: String,
     /// Description of the difference.
     pub what: String,

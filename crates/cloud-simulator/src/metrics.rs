@@ -15,7 +15,7 @@ const PREFIX: &str = "temporal_cloud_v1_";
 /// The endpoint serves the minute that began this long ago.
 const LATE: SignedDuration = SignedDuration::from_mins(3);
 
-/// Operation names of a namespace, in a realistic number.
+/// Operation names of a namespace; as many as a real one may have.
 const OPERATIONS: [&str; 40] = [
     "PollWorkflowTaskQueue",
     "RespondWorkflowTaskCompleted",
@@ -148,12 +148,12 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         name: "provisioned_capacity_tru_count",
-        help: "TRUs provisioned; 0 on-demand.",
+        help: "Provisioned TRUs; 0 means on-demand.",
         write: |to, _, it| to.value(f64::from(it.trus), false),
     },
     Family {
         name: "resource_exhausted_error_count",
-        help: "Errors of hot resources per second; not throttling by a limit.",
+        help: "Errors per second caused by hot resources; not throttling by a limit.",
         write: |to, _, it| {
             if it.served[0] > 200.0 {
                 to.sample(",operation=\"SignalWorkflowExecution\"", 0.05);
@@ -274,7 +274,7 @@ impl Writer {
     }
 }
 
-/// Names of all available families.
+/// Returns the names of all available families.
 pub(crate) fn family_names(faults: &Faults) -> Vec<(String, &'static str)> {
     let missing = faults.missing_family.as_deref();
     let unknown = faults.unknown_throttling.iter();

@@ -122,7 +122,7 @@ pub(crate) fn series(
     };
     let (start, end) = (time("start", start)?, time("end", end)?);
     let end = end.unwrap_or_else(|| now.as_millisecond());
-    // Half, so that the difference of both times cannot overflow.
+    // Half, so that the difference between them cannot overflow.
     let start = start.unwrap_or(i64::MIN / 2);
     if end < start {
         return Err(BadData::EndBeforeStart);
@@ -155,7 +155,10 @@ fn vector(series: &[(&Map<String, Value>, String)], at: i64) -> Value {
     json!({ "status": "success", "data": { "resultType": "vector", "result": result } })
 }
 
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit 53 bits")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds since 1970 fit into 53 bits"
+)]
 fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1_000.0
 }
@@ -371,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn the_past_hour_is_there_a_minute_apart() {
+    fn the_past_hour_is_stored_minute_by_minute() {
         let mut cloud = cloud();
         let now = cloud.now();
         let name = cloud.namespaces[0].id.clone();
@@ -449,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_cannot_answer_is_refused() {
+    fn unsupported_queries_are_refused() {
         let mut cloud = cloud();
         let now = cloud.now();
         for text in ["rate(x{}[5m])", "x", "x{a=~\".*\"}[60000ms]", ""] {

@@ -28,9 +28,9 @@ pub enum StartError {
     /// An address that is not available.
     #[error("cannot listen on {address}")]
     Listen {
-        /// The address.
+        /// Address to listen on.
         address: SocketAddr,
-        /// The error.
+        /// Why the address is not available.
         #[source]
         source: std::io::Error,
     },
@@ -49,7 +49,7 @@ pub struct RunningSimulator {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct NamespaceView {
-    /// Full id.
+    /// Full id of the namespace.
     pub id: String,
     /// TRUs in effect; 0 means on-demand.
     pub trus: u32,
@@ -120,7 +120,7 @@ impl RunningSimulator {
         format!("http://{}/slack/{SLACK_TOKEN}", self.address)
     }
 
-    /// Returns the base URL of the collector of traces.
+    /// Returns the base URL of the collector for traces.
     pub fn traces_url(&self) -> String {
         self.ops_url()
     }

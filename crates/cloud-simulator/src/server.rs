@@ -134,7 +134,7 @@ fn draw(cloud: &mut Cloud) -> RequestFault {
     fault
 }
 
-/// Faults that occur before a request is processed.
+/// Returns the response of a fault that occurs before a request is processed.
 fn before(fault: RequestFault, now: Timestamp, cloud: &Cloud) -> Option<Response> {
     match fault {
         RequestFault::None | RequestFault::DroppedAfter => None,
@@ -162,7 +162,7 @@ fn before(fault: RequestFault, now: Timestamp, cloud: &Cloud) -> Option<Response
     }
 }
 
-/// A response that is cut off: the connection is closed in the middle of it.
+/// Returns a truncated response: the connection is closed in the middle of it.
 fn dropped() -> Response {
     let broken = std::io::Error::new(std::io::ErrorKind::ConnectionReset, "simulated");
     Response::new(Body::from_stream(futures::stream::once(async {
@@ -469,7 +469,7 @@ async fn descriptors(
     json_answer(StatusCode::OK, &answer, &cloud, now)
 }
 
-/// Slack's incoming webhook: JSON with text or blocks, and a plain-text response.
+/// Accepts messages like Slack's incoming webhook: JSON with text or blocks, and a plain-text response.
 async fn slack(State(shared): State<Shared>, Path(token): Path<String>, body: Bytes) -> Response {
     shared.count("POST /slack/{token}");
     let text = |status: StatusCode, text: &'static str| {
@@ -489,7 +489,7 @@ async fn slack(State(shared): State<Shared>, Path(token): Path<String>, body: By
     }
 }
 
-/// A collector of traces, which keeps the bodies as they are. An empty answer says that all spans were accepted.
+/// Accepts traces like a collector, and keeps the bodies unchanged. An empty response means that all spans were accepted.
 async fn traces(State(shared): State<Shared>, body: Bytes) -> StatusCode {
     shared.journal().traces.push(body);
     StatusCode::OK

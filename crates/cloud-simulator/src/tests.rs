@@ -152,7 +152,7 @@ fn one_change_at_a_time() {
 #[rstest]
 #[case::off_the_ladder(5, 400, 3)]
 #[case::above_the_inventory(12, 400, 9)]
-fn what_cannot_be_had_is_refused(#[case] trus: u32, #[case] status: u16, #[case] code: u8) {
+fn unavailable_sizes_are_refused(#[case] trus: u32, #[case] status: u16, #[case] code: u8) {
     let mut cloud = cloud(Load::Idle);
     cloud.namespaces[0].setup.inventory = Some(8);
     let refusal = refused(set(&mut cloud, trus, "op-1"));
@@ -160,7 +160,7 @@ fn what_cannot_be_had_is_refused(#[case] trus: u32, #[case] status: u16, #[case]
 }
 
 #[test]
-fn nothing_to_change_is_said() {
+fn nothing_to_change_is_reported() {
     let mut cloud = cloud(Load::Idle);
     set(&mut cloud, 6, "op-1").expect("accepted");
     advance(&mut cloud, 120);
@@ -190,7 +190,7 @@ fn ten_operations_are_in_flight_at_most() {
 #[case::auth_off("apiKeyAuth", json!({ "enabled": false }), "apiKeyAuth was switched off: clients are cut off")]
 #[case::order("replicas", json!([{ "region": "aws-eu-west-1" }]), "replicas changed: a failover may start")]
 #[case::other("retentionDays", json!(7), "retentionDays changed")]
-fn what_an_update_does_beside_the_capacity_is_recorded(
+fn what_an_update_changes_besides_the_capacity_is_recorded(
     #[case] field: &str,
     #[case] value: Value,
     #[case] what: &str,
@@ -223,7 +223,7 @@ fn a_lost_field_is_recorded_and_a_lost_search_attribute_refused() {
 #[case(OperationFault::Failed, "STATE_FAILED")]
 #[case(OperationFault::Rejected, "STATE_REJECTED")]
 #[case(OperationFault::Cancelled, "STATE_CANCELLED")]
-fn an_operation_that_fails_leaves_the_capacity_and_the_wish(
+fn a_failed_operation_keeps_the_capacity_and_the_requested_size(
     #[case] operations: OperationFault,
     #[case] state: &str,
 ) {
@@ -243,7 +243,7 @@ fn an_operation_that_fails_leaves_the_capacity_and_the_wish(
 }
 
 #[test]
-fn what_the_key_may_not_is_refused_and_a_new_namespace_is_for_a_minute() {
+fn calls_without_permission_are_refused_as_are_those_on_a_new_namespace() {
     let mut hidden = NamespaceSetup::new("hidden", Load::Idle);
     hidden.access = Access::None;
     let mut shown = NamespaceSetup::new("shown", Load::Idle);
@@ -354,7 +354,7 @@ fn a_busy_namespace_has_foreground_background_standby_and_forty_operations() {
 }
 
 #[test]
-fn an_idle_namespace_lacks_actions_and_has_limits() {
+fn an_idle_namespace_has_limits_but_no_actions() {
     let mut cloud = cloud(Load::Idle);
     let lines = lines(&mut cloud, &Filter::default());
     assert!(!lines.iter().any(|line| line.starts_with("total_action_count{")));
@@ -391,7 +391,7 @@ fn filters_choose_families_and_namespaces() {
 }
 
 #[test]
-fn stale_metrics_are_of_an_older_minute() {
+fn stale_metrics_show_an_older_minute() {
     let mut cloud = cloud(Load::Steady(10.0));
     advance(&mut cloud, 30 * 60);
     cloud.faults = Faults {
@@ -553,7 +553,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn whatever_happens_the_cloud_stays_a_cloud(
+    fn any_sequence_of_calls_keeps_the_cloud_consistent(
         steps in prop::collection::vec(any_step(), 1..40),
         fault in prop::sample::select(vec![OperationFault::None, OperationFault::None, OperationFault::Failed]),
     ) {
