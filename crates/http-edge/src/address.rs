@@ -1,4 +1,4 @@
-//! Addresses of services to which a secret may be sent.
+//! Validates the addresses of services that receive a secret.
 
 use std::net::IpAddr;
 
@@ -10,16 +10,16 @@ use url::{Host, Url};
 pub enum AddressProblem {
     /// The address is not a URL with a host.
     NotAUrl,
-    /// It contains a user or a password.
+    /// The address contains a user or a password.
     Credentials,
-    /// It contains a query or a fragment.
+    /// The address contains a query or a fragment.
     QueryOrFragment,
-    /// The address is neither encrypted nor on this machine.
+    /// The address is plain http to another machine.
     NotEncrypted,
 }
 
-/// Reads the base URL of an API: https, or http to a loopback address or where `plain_http` allows it, without credentials, query and
-/// fragment.
+/// Parses the base URL of an API. It must be https, or http to a loopback address or if `plain_http` is true, and must not
+/// contain credentials, a query or a fragment.
 ///
 /// # Errors
 ///
@@ -32,7 +32,8 @@ pub fn base_url(text: &str, plain_http: bool) -> Result<Url, AddressProblem> {
     encrypted(url, plain_http)
 }
 
-/// Parses an address that is itself a secret: https, or http to a loopback address, without credentials.
+/// Parses an address that is itself a secret, such as a webhook. It must be https, or http to a loopback address, and must not
+/// contain credentials.
 ///
 /// # Errors
 ///
@@ -86,7 +87,7 @@ mod tests {
     #[case::fragment("https://example.com#x", Some(AddressProblem::QueryOrFragment))]
     #[case::other_scheme("ftp://example.com", Some(AddressProblem::NotAUrl))]
     #[case::no_scheme("example.com", Some(AddressProblem::NotAUrl))]
-    fn only_an_address_that_keeps_a_secret_is_accepted(
+    fn only_an_address_that_protects_secrets_is_accepted(
         #[case] text: &str,
         #[case] problem: Option<AddressProblem>,
     ) {

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-/// In the alternate form (`{error:#}`), writes `: ` and each cause, starting with `first`. In the usual form,
-/// which contains only the error's own text, writes nothing.
+/// Writes `: ` and each cause, starting with `first`, in the alternate form (`{error:#}`). Writes nothing in the usual form,
+/// which contains only the error's own text.
 ///
 /// # Errors
 ///

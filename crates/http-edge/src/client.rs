@@ -1,4 +1,4 @@
-//! The HTTP client of a service, with its own TLS settings and without redirects.
+//! Builds the HTTP client for a service, with its own TLS settings and without redirects.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ pub fn client(tls: ClientConfig, connect_timeout: Duration, is_loopback: bool) -
     if is_loopback { client.no_proxy() } else { client }
 }
 
-/// Returns a client with the default certificate authorities, which sends unencrypted requests only to loopback addresses.
+/// Returns a client with the default certificate authorities. Plain http is allowed only if `is_loopback` is true.
 ///
 /// # Panics
 ///
 /// Never: TLS settings without extra certificates always work.
 pub fn usual_client(connect_timeout: Duration, is_loopback: bool) -> reqwest::Client {
-    let tls = crate::tls::client_config(&[]).expect("no certificate is added that could be wrong");
+    let tls = crate::tls::client_config(&[]).expect("without extra certificates, nothing can be invalid");
     client(tls, connect_timeout, is_loopback)
         .https_only(!is_loopback)
         .build()
-        .expect("the TLS settings are made by the same library, and nothing else can fail")
+        .expect("the TLS settings are valid, and nothing else can fail")
 }

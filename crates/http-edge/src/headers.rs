@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::{DATE, HeaderName, RETRY_AFTER};
 use jiff::Timestamp;
 
-/// Maximum wait that a service can request; longer ones are reduced to it.
+/// Maximum wait that a service can request, in seconds; longer waits are capped.
 const LONGEST: u64 = 24 * 3_600;
 
 /// Parses `Retry-After`: seconds, or a date relative to the response's own `Date`.

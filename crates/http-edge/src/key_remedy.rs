@@ -1,7 +1,7 @@
 //! Explains a service's message about a rejected key.
 
-/// Returns the meaning of a service's message about a key, with the remedy; `None` if the message is not
-/// about the key. The messages are plain text from the proxy in front of the service (Envoy's JWT filter).
+/// Explains a service's message about a key and how to fix the problem; `None` if the message is not about the key. The messages
+/// are plain text from the proxy in front of the service (Envoy's JWT filter).
 ///
 /// `key` and `address` are the names of the settings for the key and the base URL.
 pub fn key_remedy(message: &str, key: &str, address: &str) -> Option<String> {
@@ -37,7 +37,7 @@ mod tests {
     )]
     #[case::revoked("Jwt verification fails", Some("check THE_KEY and THE_URL"))]
     #[case::something_else("permission denied", None)]
-    fn words_about_a_key_have_their_remedy(#[case] message: &str, #[case] expected: Option<&str>) {
+    fn messages_about_a_key_are_explained(#[case] message: &str, #[case] expected: Option<&str>) {
         let remedy = key_remedy(message, "THE_KEY", "THE_URL");
         match (&remedy, expected) {
             (Some(remedy), Some(expected)) => assert!(remedy.contains(expected), "{remedy}"),

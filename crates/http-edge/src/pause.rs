@@ -1,7 +1,7 @@
 //! A pause that all requests to one host share.
 //!
-//! A rate limit applies to the account, not to one request: a request that is sent right after another one
-//! was refused is refused too, and uses up one of its attempts.
+//! A rate limit applies to the account, not to one request: a request sent right after another one was refused would be refused
+//! too, and would waste one of its attempts.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,8 +19,7 @@ pub struct SharedPause {
 }
 
 impl SharedPause {
-    /// Pauses all requests for this long from now, at most 15 minutes. A pause that already lasts longer is
-    /// kept.
+    /// Pauses all requests for this long from now, at most 15 minutes. A longer pause that is already in effect is kept.
     pub fn begin(&self, wait: Duration) {
         let end = Instant::now() + wait.min(LONGEST);
         // A panic cannot leave an `Option` half-written, so a poisoned lock still has a valid value.

@@ -36,7 +36,7 @@ impl Pem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PemProblem {
-    /// There is no content.
+    /// The content is empty.
     #[error("is empty")]
     Empty,
     /// DER, the binary form.
@@ -65,9 +65,9 @@ pub enum PemProblem {
     /// A certificate and a key that do not belong together.
     #[error("does not belong to the certificate: it is the key of another certificate")]
     Mismatch,
-    /// A key of a kind that cannot be used.
+    /// A key of an unsupported type.
     #[error(
-        "contains a private key of an unsupported kind; use RSA (2048 bits or more), ECDSA P-256 or P-384, or Ed25519"
+        "contains a private key of an unsupported type; use RSA (2048 bits or more), ECDSA P-256 or P-384, or Ed25519"
     )]
     UnsupportedKey,
 }
@@ -105,7 +105,7 @@ pub fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, PemProblem> {
 ///
 /// # Errors
 ///
-/// If it does not belong to it, or its kind is not supported.
+/// If the key does not belong to the certificate, or its type is not supported.
 pub fn check_pair(
     certificates: &[CertificateDer<'static>],
     key: &PrivateKeyDer<'static>,
@@ -196,7 +196,7 @@ mod tests {
     #[case::byte_order_mark(|pem: &str| format!("\u{feff}{pem}"))]
     #[case::indented(|pem: &str| pem.replace('\n', "\n    "))]
     #[case::with_text_before(|pem: &str| format!("subject=automation\n{pem}"))]
-    fn pem_is_read_as_people_write_it(#[case] write: fn(&str) -> String) {
+    fn common_variants_of_pem_are_accepted(#[case] write: fn(&str) -> String) {
         let (certificate, key) = pair();
         let certificates = certificates(write(&certificate).as_bytes()).expect("a certificate");
         let key = private_key(write(&key).as_bytes()).expect("a key");
@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn one_file_may_hold_both() {
+    fn one_file_may_contain_both() {
         let (certificate, key) = pair();
         let both = format!("{key}{certificate}");
         assert!(certificates(both.as_bytes()).is_ok() && private_key(both.as_bytes()).is_ok());
     }
 
     #[test]
-    fn what_cannot_be_used_is_named() {
+    fn unusable_content_is_explained() {
         let (certificate, key) = pair();
         let der = rcgen::KeyPair::generate().expect("a key").serialize_der();
         let certificate_der = certificates(certificate.as_bytes()).expect("read")[0].to_vec();

@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// A key, token, password or secret address. `Debug` shows at most its file.
+/// A key, token, password or secret address. `Debug` shows at most the path of its file.
 #[derive(Debug, Clone)]
 pub struct Secret {
     value: Arc<RwLock<SecretString>>,
@@ -24,7 +24,7 @@ pub enum SecretFileError {
     Unreadable {
         /// Path of the file.
         path: PathBuf,
-        /// The error.
+        /// Why the file cannot be read.
         cause: std::io::Error,
     },
     /// The file is not text.
@@ -181,7 +181,10 @@ mod tests {
     #[case::utf16(b"\xff\xfek\0e\0y\0", Err("is not UTF-8 text"))]
     #[case::empty(b" \n", Err("is empty"))]
     #[case::only_quotes(b"\"\"\n", Err("is empty"))]
-    fn a_secret_file_is_read_as_people_write_it(#[case] bytes: &[u8], #[case] expected: Result<&str, &str>) {
+    fn common_variants_of_secret_files_are_accepted(
+        #[case] bytes: &[u8],
+        #[case] expected: Result<&str, &str>,
+    ) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");
         std::fs::write(&path, bytes).expect("written");

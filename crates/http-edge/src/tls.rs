@@ -1,8 +1,7 @@
 //! The TLS settings of one client, and the certificate authorities that it trusts.
 //!
-//! The system's authorities are loaded once per process. If there are none, as in an image built from
-//! scratch, Mozilla's authorities, which are built into the program, are trusted instead, so that clients
-//! still work.
+//! The system's authorities are loaded once per process. If the system has none, as in a container image built from scratch, the
+//! built-in Mozilla authorities are trusted instead.
 
 use std::sync::{Arc, OnceLock};
 
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_of_the_system_win_over_the_built_in_ones() {
+    fn system_roots_take_precedence_over_the_built_in_ones() {
         let key = rcgen::KeyPair::generate().expect("a key");
         let mut authority = rcgen::CertificateParams::new(Vec::<String>::new()).expect("parameters");
         authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
