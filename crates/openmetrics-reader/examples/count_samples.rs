@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{count:8} {name}");
     }
     if !summary.end_marker_seen {
-        println!("There was no end marker: the document may have been cut at the end of a line.");
+        println!("There was no end marker: the document may have been truncated after a complete line.");
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ impl Engine {
         self.options.limits.max_line_bytes
     }
 
-    /// Fast path for nearly all sample lines: valid, of the same shape as the previous one, in lenient mode.
+    /// Reads a line by the fast path for nearly all sample lines: valid, of the same shape as the previous one, in lenient mode.
     /// `None` means that the line needs the general path, [`line`](Self::line); it changes nothing.
     #[expect(
         clippy::inline_always,

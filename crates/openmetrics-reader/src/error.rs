@@ -8,7 +8,7 @@ const EXCERPT_BYTES: usize = 80;
 /// The label that identifies the namespace of a series in the metrics of Temporal Cloud.
 const NAMESPACE_LABEL: &str = "temporal_namespace";
 
-/// Longer than the name of any family or namespace.
+/// Maximum length of a name in an error, more than that of any family or namespace.
 const LONGEST_NAME: usize = 200;
 
 /// An invalid document or line: what was expected, where, and what was found.
@@ -57,7 +57,7 @@ pub enum ErrorKind {
     },
     /// A sample has more labels than [`Limits::max_labels`](crate::Limits::max_labels).
     TooManyLabels {
-        /// The limit.
+        /// Maximum number of labels.
         limit: usize,
     },
     /// The document is longer than [`Limits::max_document_bytes`](crate::Limits::max_document_bytes).
@@ -70,7 +70,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the error is the syntax of a single line, which
+    /// Returns whether the error is the syntax of a single line, which
     /// [`OnUnreadable::Skip`](crate::OnUnreadable::Skip) skips.
     pub(crate) fn is_one_unreadable_line(self) -> bool {
         match self {
@@ -93,7 +93,7 @@ impl fmt::Display for ErrorKind {
         match self {
             Self::EmptyDocument => formatter.write_str("the document is empty"),
             Self::NotUtf8 => formatter.write_str("the line is not UTF-8"),
-            Self::Syntax(expected) => write!(formatter, "line not understood, expected {expected}"),
+            Self::Syntax(expected) => write!(formatter, "cannot parse the line, expected {expected}"),
             Self::Rule(rule) => formatter.write_str(rule),
             Self::TextAfterEnd => formatter.write_str("text follows the end marker `# EOF`"),
             Self::MissingEndMarker => {
@@ -111,7 +111,7 @@ impl fmt::Display for ErrorKind {
 }
 
 impl Error {
-    /// `column` counts from 0 here and from 1 in the error.
+    /// Creates an error. `column` counts from 0 here and from 1 in the error.
     pub(crate) fn new(
         kind: ErrorKind,
         line: u64,
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(error.namespace(), Some("pay.a1b2c"));
         assert!(
             error.to_string().starts_with(
-                "line 7, column 75 (family `temporal_cloud_v1_action_limit`, namespace `pay.a1b2c`): line not understood"
+                "line 7, column 75 (family `temporal_cloud_v1_action_limit`, namespace `pay.a1b2c`): cannot parse the line"
             ),
             "{error}"
         );

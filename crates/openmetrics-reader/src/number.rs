@@ -78,7 +78,7 @@ pub(crate) fn short_decimal(bytes: &[u8]) -> Option<(f64, usize)> {
     ))
 }
 
-/// Whether the text is a short number without sign, decimal point and exponent, as timestamps usually are.
+/// Returns whether the text is a short number without a sign, decimal point or exponent, as timestamps usually are.
 #[inline]
 pub(crate) fn is_short_integer(bytes: &[u8]) -> bool {
     (1..=EXACT_DIGITS).contains(&bytes.len()) && are_digits(bytes)
@@ -89,7 +89,7 @@ fn are_digits(bytes: &[u8]) -> bool {
     bytes.iter().all(u8::is_ascii_digit)
 }
 
-/// Long numbers and those with an exponent. They are validated here and converted by the standard library.
+/// Parses long numbers and those with an exponent. They are validated here and converted by the standard library.
 #[cold]
 fn rare_real(text: &str) -> Option<f64> {
     let unsigned = match text.as_bytes() {
@@ -122,7 +122,7 @@ fn rare_real(text: &str) -> Option<f64> {
     text.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-/// Parses infinities and `NaN`, in any case.
+/// Parses infinities and `NaN`, in upper or lower case.
 fn not_finite(text: &str) -> Option<f64> {
     if text.eq_ignore_ascii_case("nan") {
         return Some(f64::NAN);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[rstest]
-    fn what_is_no_number_is_refused(
+    fn invalid_numbers_are_refused(
         #[values(
             "", "+", "-", ".", "e5", "1e", "1e+", "1e5.5", "1.1.1", "1_000", "0x1", "0x1p-3", "0b1", "1a",
             " 1", "1 ", "--1", "+-1", "1e999", "-1e999", "+NaN", "-NaN", "infinit", "++Inf", "\u{661}"

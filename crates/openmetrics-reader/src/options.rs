@@ -44,8 +44,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 MiB per line, 128 labels, 1 GiB per document: far above any real endpoint, and low enough to be
-    /// harmless.
+    /// Returns 1 MiB per line, 128 labels and 1 GiB per document: far above any real endpoint, and low enough to be harmless.
     fn default() -> Self {
         Self {
             max_line_bytes: 1 << 20,

@@ -89,7 +89,7 @@ impl<'a> Exemplar<'a> {
     }
 }
 
-/// One label.
+/// A label of a sample or of an exemplar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Label<'a> {

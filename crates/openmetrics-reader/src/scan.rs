@@ -143,7 +143,7 @@ fn name(bytes: &[u8], start: u8, rest: u8) -> usize {
     }
 }
 
-/// Whether all of `text` is allowed inside a metric name.
+/// Returns whether all of `text` is allowed inside a metric name.
 pub(crate) fn is_metric_name_part(text: &str) -> bool {
     text.bytes()
         .all(|byte| CLASSES[usize::from(byte)] & (NAME | COLON) != 0)

@@ -46,7 +46,7 @@ impl<'a> Text<'a> {
         Cow::Owned(text)
     }
 
-    /// Whether two texts are equal after unescaping.
+    /// Returns whether two texts are equal after unescaping.
     pub(crate) fn means_same(self, other: Text<'_>) -> bool {
         self.raw == other.raw
             || ((self.raw.contains('\\') || other.raw.contains('\\'))

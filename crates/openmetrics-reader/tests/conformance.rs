@@ -6,7 +6,7 @@ use serde_json::Value;
 const CASES: &str = include_str!("conformance/cases.jsonl");
 
 #[test]
-fn all_vectors_are_judged_as_the_openmetrics_project_does() {
+fn all_vectors_have_the_result_that_the_openmetrics_project_expects() {
     let mut failures = Vec::new();
     let mut count = 0;
     for line in CASES.lines() {

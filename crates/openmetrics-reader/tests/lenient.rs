@@ -338,12 +338,12 @@ fn label_limit_holds() {
 #[rstest]
 #[case::plain_text(
     "Jwt is missing",
-    "error: line 1, column 5: line not understood, expected a number, in `Jwt is missing`; \
+    "error: line 1, column 5: cannot parse the line, expected a number, in `Jwt is missing`; \
      no earlier line was valid either: check the address and the key"
 )]
 #[case::page(
     "<!DOCTYPE html>\n<html>\n",
-    "error: line 1, column 1: line not understood, expected a metric name, in `<!DOCTYPE html>`; \
+    "error: line 1, column 1: cannot parse the line, expected a metric name, in `<!DOCTYPE html>`; \
      no earlier line was valid either: check the address and the key"
 )]
 #[case::cut(

@@ -44,7 +44,7 @@ fn whole(document: &[u8], options: Options) -> Outcome {
     }
 }
 
-/// Reads in chunks. An error ends the reading, as it does for a caller.
+/// Reads in chunks, and stops at the first error, as a caller would.
 fn in_chunks<'a>(chunks: impl IntoIterator<Item = &'a [u8]>, options: Options) -> Outcome {
     let mut events = Vec::new();
     let mut keep = |event: Event<'_>| events.push(format!("{event:?}"));
@@ -216,7 +216,7 @@ proptest! {
     }
 
     #[test]
-    fn a_line_means_the_same_whatever_stood_before_it(document in scraps()) {
+    fn a_line_means_the_same_regardless_of_earlier_lines(document in scraps()) {
         let options = Options { on_unreadable: OnUnreadable::Skip, ..Options::lenient() };
         let lines: Vec<_> = document.split(|&byte| byte == b'\n').filter(|line| !line.windows(3).any(|part| part == b"EOF")).collect();
         let together: Vec<_> = whole(&[lines.join(&b'\n'), b"\n".to_vec()].concat(), options).events;
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_what_is_read(points in prop::collection::vec(point(), 0..8), repeats in 1_usize..4) {
+    fn written_samples_are_read_back_unchanged(points in prop::collection::vec(point(), 0..8), repeats in 1_usize..4) {
         // Repeated lines have the shape of the previous line.
         let points: Vec<_> = points.iter().flat_map(|point| std::iter::repeat_n(point, repeats)).cloned().collect();
         let document = write(&points);
@@ -244,7 +244,7 @@ proptest! {
     }
 
     #[test]
-    fn what_strict_mode_accepts_lenient_mode_reads_alike(document in scraps()) {
+    fn lenient_mode_reads_what_strict_mode_accepts_in_the_same_way(document in scraps()) {
         let strict = whole(&document, Options::strict());
         if strict.error.is_none() {
             prop_assert_eq!(strict, whole(&document, Options::lenient()));

@@ -7,7 +7,7 @@ fn first_error(document: &str) -> Option<Error> {
     Reader::new(document.as_bytes(), Options::strict()).find_map(Result::err)
 }
 
-/// The lines with a line feed each, and the end marker.
+/// Returns the lines, each with a line feed, followed by the end marker.
 fn document(lines: &str) -> String {
     format!("{lines}\n# EOF\n")
 }
@@ -36,7 +36,7 @@ fn document(lines: &str) -> String {
     "# TYPE a histogram\na_bucket{le=\"1\"} 1 # {} 1\na_bucket{le=\"+Inf\"} 1\n# EOF\n"
 )]
 #[case::unit_after_type("# UNIT a_b_s b_s\n# TYPE a_b_s gauge\n# EOF\n")]
-fn a_sound_document_is_accepted(#[case] document: &str) {
+fn a_valid_document_is_accepted(#[case] document: &str) {
     assert_eq!(first_error(document), None);
 }
 

@@ -169,7 +169,7 @@ impl<'a> Cursor<'a> {
         Ok(name)
     }
 
-    /// Whether another token follows on the line.
+    /// Returns whether another token follows on the line.
     #[inline]
     pub(super) fn another_token(&mut self) -> Result<bool> {
         if self.is_at_end() {
@@ -178,7 +178,7 @@ impl<'a> Cursor<'a> {
         self.separator()?;
         match self.is_at_end() {
             true if self.lenient => Ok(false),
-            true => self.expected("no blank at the end of the line"),
+            true => self.expected("no whitespace at the end of the line"),
             false => Ok(true),
         }
     }

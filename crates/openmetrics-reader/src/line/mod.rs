@@ -49,7 +49,7 @@ pub(crate) fn read<'a>(
     }
 }
 
-/// Fast path for nearly all lines: a sample of the same shape as the last one, with a value and timestamp in
+/// Parses a line by the fast path for nearly all lines: a sample of the same shape as the last one, with a value and timestamp in
 /// their usual forms. `None` means that the line needs the general path.
 #[expect(
     clippy::inline_always,

@@ -25,7 +25,7 @@ pub struct AccountAnswer {
 pub struct AccountRead<T> {
     /// One result per document. Every document was declared complete and was read completely.
     pub parts: Vec<T>,
-    /// The minute of the documents; `None` if no sample has a time.
+    /// The minute of the documents; `None` if no sample has a timestamp.
     pub minute: Option<Timestamp>,
     /// Number of requests, including retries and parts that were read again.
     pub requests: u32,
@@ -41,8 +41,8 @@ struct Done<'a, T> {
 /// How often a part is requested again if the endpoint does not know whether it is complete.
 const UNKNOWN_REPEATS: u32 = 2;
 
-/// A part that does not fit is split into at most this number of parts. If the endpoint marks more of them as
-/// limited, the request budget is not used up on it.
+/// Maximum number of parts that a part that does not fit is split into, so that an endpoint that marks all of them as limited
+/// does not use up the request budget.
 const PARTS_OF_ONE: usize = 4;
 
 /// How often parts are read again because others turned out to be from a newer minute.
@@ -72,8 +72,8 @@ impl Scraper {
         })
     }
 
-    /// As [`Scraper::read_account`], but keeps the result of `make` instead of each document. Results for documents of an
-    /// older minute are dropped, and those parts are read again.
+    /// Like [`Scraper::read_account`], but keeps the result of `make` instead of each document. Results for documents of an older
+    /// minute are dropped, and those parts are read again.
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Scraper {
             // The newest: while parts are read one after the other, the endpoint moves on to the next minute.
             let minute = shown.max();
             let is_of_minute = |done: &Done<'_, T>| {
-                // A part without samples, as of throttling that did not happen, has no time and fits any
+                // A part without samples, such as throttling that did not happen, has no time and fits any
                 // minute.
                 !shows_minute(&done.part) || done.newest.is_none() || done.newest == minute
             };

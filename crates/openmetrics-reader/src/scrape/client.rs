@@ -18,7 +18,7 @@ use crate::{Event, Options, Reader, Summary};
 /// Maximum wait that is honored if the endpoint asks for one. Longer waits are left to the caller.
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// 30,000 points with long labels are a tenth of this.
+/// Maximum size of a response, in bytes. 30,000 points with long labels take a tenth of this.
 const LARGEST_BODY: usize = 128 * 1024 * 1024;
 
 /// Scrapes the endpoint within a request budget.
@@ -64,7 +64,7 @@ pub enum Completeness {
 /// A whole document, and what the endpoint reports about it.
 #[derive(Debug)]
 pub struct Answer {
-    /// The document.
+    /// The document as received.
     pub body: Vec<u8>,
     /// Whether it contains everything that was requested.
     pub completeness: Completeness,
@@ -127,7 +127,7 @@ impl Scraper {
 
     /// Makes one request, and retries within limits if it fails for a transient reason.
     ///
-    /// The whole document is parsed: unreadable lines, truncation and foreign text are errors here.
+    /// The whole document is parsed: unreadable lines, truncation and anything other than metrics are errors here.
     /// The caller checks whether it is *complete*.
     pub async fn scrape(&self, query: &Query<'_>) -> Result<Answer, Error> {
         let url = self.url("metrics");
@@ -217,7 +217,7 @@ impl Scraper {
         if summary.end_marker_seen {
             self.ends_with_marker.store(true, Ordering::Relaxed);
         } else if self.ends_with_marker.load(Ordering::Relaxed) {
-            let why = "it lacks the end marker that earlier documents of this endpoint had";
+            let why = "it lacks the end marker that earlier documents from this endpoint had";
             return Err(ErrorKind::Cut { host: host(), why });
         } else if !framed {
             let why = "it has neither an end marker nor a declared length";
@@ -278,7 +278,7 @@ impl Scraper {
         }
     }
 
-    /// Reads a rejected key again from its file.
+    /// Rereads a rejected key from its file.
     fn renewed_key(&self, refused: &SecretString) -> Option<SecretString> {
         let is_usable = |key: &SecretString| http_edge::bearer(key).is_some();
         self.config.api_key.renew_if(refused, is_usable)
@@ -354,8 +354,7 @@ impl Scraper {
         })
     }
 
-    /// The error for a request that was not sent because the endpoint requested a longer wait than a request
-    /// may take.
+    /// Returns the error for a request that was not sent because the endpoint requested a longer wait than a request may take.
     fn paused(&self, left: Duration) -> ErrorKind {
         ErrorKind::Refused {
             host: self.host.clone(),
@@ -419,7 +418,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_is_spent_and_says_when_it_is_free_again() {
+    fn a_spent_budget_reports_when_a_request_is_available_again() {
         let mut config = Config::try_new("http://127.0.0.1:9", "key".into()).expect("valid");
         config.requests_per_hour = 2;
         let scraper = Scraper::new(config);

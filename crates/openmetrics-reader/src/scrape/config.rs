@@ -20,8 +20,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Maximum number of attempts for a request that fails for a transient reason.
     pub max_attempts: u32,
-    /// Maximum number of requests per hour from this scraper. The account has 180, and another scraper with
-    /// an interval of 30 seconds uses 120 of them.
+    /// Maximum number of requests per hour from this scraper. The limit of an account is 180, of which another scraper with an
+    /// interval of 30 seconds uses 120.
     pub requests_per_hour: u32,
     /// Length of the budget's hour: shorter for a simulated service whose time runs faster.
     pub hour: Duration,
@@ -29,7 +29,7 @@ pub struct Config {
     pub points_per_answer: usize,
 }
 
-/// An invalid base URL or key. Never contains a value that may hold a secret.
+/// An invalid base URL or key. Never contains a value that may be secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {

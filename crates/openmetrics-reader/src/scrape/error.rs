@@ -34,7 +34,7 @@ pub enum ErrorKind {
     /// No complete response arrived.
     #[error("no complete response from {host}")]
     Transport {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The HTTP library's error.
         #[source]
@@ -43,7 +43,7 @@ pub enum ErrorKind {
     /// The endpoint refused the request.
     #[error("{host} refused with {status}: {message}{}", remedy(*.status, .message, *.retry_at, *.retry_after))]
     Refused {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The HTTP status.
         status: u16,
@@ -56,7 +56,7 @@ pub enum ErrorKind {
     },
     /// A response that is not a metrics document, with any status.
     #[error(
-        "{url} answered with something other than metrics (content type {content_type}), beginning `{excerpt}`{}; {}",
+        "{url} returned something other than metrics (content type {content_type}), beginning `{excerpt}`{}; {}",
         if .excerpt.starts_with('<') { " (an HTML page)" } else { "" },
         not_metrics_remedy(.excerpt)
     )]
@@ -71,16 +71,16 @@ pub enum ErrorKind {
     /// A document that cannot be parsed.
     #[error("{host} sent a document that cannot be read")]
     Unreadable {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// Position and kind of the error.
         #[source]
         source: crate::Error,
     },
     /// A truncated document.
-    #[error("{host} sent a document that was cut off: {why}")]
+    #[error("{host} sent a truncated document: {why}")]
     Cut {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// How the truncation was detected.
         why: &'static str,
@@ -112,7 +112,7 @@ fn remedy(status: u16, message: &str, retry_at: Option<Timestamp>, retry_after: 
             "; the metrics key is wrong, expired or disabled, or lacks the account role Metrics Read-Only: check TEMPORAL_CLOUD_METRICS_API_KEY"
         }
         404 => "; check that CLOUD_METRICS_API_BASE_URL is the address of the metrics endpoint",
-        429 => "; the account has 180 requests an hour, shared by everyone who scrapes it",
+        429 => "; the limit is 180 requests an hour for the whole account, shared by everyone who scrapes it",
         _ => "",
     };
     let next = match (retry_at, retry_after) {
@@ -213,7 +213,7 @@ impl ErrorKind {
 
 const GZIP: &str = "(gzip-compressed data";
 
-/// Maximum number of characters of a foreign response in an error.
+/// Maximum number of characters of another service's response in an error.
 pub(super) const EXCERPT: usize = 60;
 
 /// Maximum length of the message of a refusal.

@@ -50,7 +50,7 @@ pub(super) struct Part<'a> {
     pub(super) namespaces: Vec<String>,
 }
 
-/// Proxies reject request lines somewhere above 8,000 bytes.
+/// Maximum length of a filter in bytes: proxies reject request lines somewhere above 8,000.
 const LONGEST_FILTER: usize = 6_000;
 
 /// Returns the share of a response that is planned to be filled, because estimates are never exact.

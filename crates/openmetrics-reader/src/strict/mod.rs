@@ -56,7 +56,7 @@ impl Family {
         let has_unit = self.unit.as_ref().is_some_and(|unit| !unit.is_empty());
         demand(
             !(has_unit && matches!(self.kind, Some(Kind::Info | Kind::StateSet))),
-            "an info or state set has no unit",
+            "an info or state set must not have a unit",
         )
     }
 }
@@ -69,7 +69,7 @@ impl Strict {
             Event::Type { family, kind } => self.kind(family.raw(), *kind),
             Event::Help { family, .. } => {
                 let family = self.described(family.raw())?;
-                demand(!family.has_help, "a family has one HELP line")?;
+                demand(!family.has_help, "a family must have at most one HELP line")?;
                 family.has_help = true;
                 Ok(())
             }
@@ -81,7 +81,7 @@ impl Strict {
 
     fn kind(&mut self, name: &str, kind: Kind) -> Result {
         let family = self.described(name)?;
-        demand(family.kind.is_none(), "a family has one TYPE line")?;
+        demand(family.kind.is_none(), "a family must have at most one TYPE line")?;
         family.kind = Some(kind);
         family.check_unit()?;
         // The name itself was claimed when the family was opened.
@@ -93,12 +93,12 @@ impl Strict {
 
     fn unit(&mut self, name: &str, unit: &str) -> Result {
         let family = self.described(name)?;
-        demand(family.unit.is_none(), "a family has one UNIT line")?;
+        demand(family.unit.is_none(), "a family must have at most one UNIT line")?;
         family.unit = Some(unit.to_owned());
         let ends_in_unit = || name.strip_suffix(unit).is_some_and(|rest| rest.ends_with('_'));
         demand(
             unit.is_empty() || ends_in_unit(),
-            "the name of a family ends in `_` and its unit",
+            "the name of a family must end in `_` and its unit",
         )?;
         family.check_unit()
     }
@@ -112,7 +112,7 @@ impl Strict {
         let family = self.family.as_mut().expect("just found or opened");
         demand(
             !family.has_samples,
-            "the metadata of a family precedes its samples",
+            "the metadata of a family must precede its samples",
         )?;
         Ok(family)
     }
@@ -138,7 +138,7 @@ impl Strict {
     }
 
     fn claim(&mut self, name: Box<str>) -> Result {
-        let rule = "family names and the sample names that follow from their types must be unique, and families must not be interleaved";
+        let rule = "family names and the sample names derived from their types must be unique, and families must not be interleaved";
         demand(self.claimed.insert(name), rule)
     }
 

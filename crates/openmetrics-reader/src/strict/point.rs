@@ -42,18 +42,18 @@ impl Part {
             (Kind::Histogram | Kind::GaugeHistogram, _) => {
                 demand(
                     label.is_none(),
-                    "only the buckets of a histogram have a label `le`",
+                    "only the buckets of a histogram may have a label `le`",
                 )?;
             }
             (Kind::Summary, "") => return quantile(label).map(|()| Self::Quantile),
             (Kind::Summary, _) => demand(
                 label.is_none(),
-                "only the quantiles of a summary have a label `quantile`",
+                "only the quantiles of a summary may have a label `quantile`",
             )?,
             (Kind::StateSet, _) => {
                 demand(
                     label.is_some(),
-                    "a sample of a state set has a label of the family's name",
+                    "a sample of a state set must have a label with the name of the family",
                 )?;
                 return Ok(Self::State);
             }
@@ -72,23 +72,25 @@ impl Part {
 }
 
 fn upper_bound(label: Option<Text<'_>>) -> std::result::Result<f64, Broken> {
-    let text = label.ok_or_else(|| broken("a bucket has a label `le`"))?.raw();
+    let text = label
+        .ok_or_else(|| broken("a bucket must have a label `le`"))?
+        .raw();
     let bound = number::number(text).filter(|bound| !bound.is_nan());
-    let bound = bound.ok_or_else(|| broken("the label `le` of a bucket is a number"))?;
+    let bound = bound.ok_or_else(|| broken("the label `le` of a bucket must be a number"))?;
     let is_infinity = bound.is_infinite() && bound > 0.0;
     demand(
         !is_infinity || text == "+Inf",
-        "an infinite label `le` is written `+Inf`",
+        "an infinite label `le` must be written `+Inf`",
     )?;
     Ok(bound)
 }
 
 fn quantile(label: Option<Text<'_>>) -> Result {
     let text = label
-        .ok_or_else(|| broken("a quantile of a summary has a label `quantile`"))?
+        .ok_or_else(|| broken("a quantile of a summary must have a label `quantile`"))?
         .raw();
     let is_share = number::number(text).is_some_and(|quantile| (0.0..=1.0).contains(&quantile));
-    demand(is_share, "the label `quantile` is a number from 0 to 1")
+    demand(is_share, "the label `quantile` must be a number from 0 to 1")
 }
 
 /// The state of the current metric point.
@@ -112,9 +114,9 @@ impl Point {
                 self.has_total = true;
                 check_counter_like(value)?;
             }
-            Part::Created => demand(value.is_finite(), "a creation time is a finite number")?,
-            Part::State => demand(same(value, 0.0) || same(value, 1.0), "a state is 0 or 1")?,
-            Part::Info => demand(same(value, 1.0), "the value of an info is 1")?,
+            Part::Created => demand(value.is_finite(), "a creation time must be a finite number")?,
+            Part::State => demand(same(value, 0.0) || same(value, 1.0), "a state must be 0 or 1")?,
+            Part::Info => demand(same(value, 1.0), "the value of an info must be 1")?,
             Part::Bucket(bound) => self.add_bucket(bound, value)?,
             Part::Count => {
                 check_count(value)?;
@@ -125,13 +127,13 @@ impl Point {
                 self.sum = Some(value);
             }
             Part::GaugeSum => {
-                demand(!value.is_nan(), "a sum is not NaN")?;
+                demand(!value.is_nan(), "a sum must not be NaN")?;
                 self.sum = Some(value);
             }
             // Without events in the window, the quantile is NaN.
             Part::Quantile => demand(
                 value.is_nan() || value >= 0.0,
-                "the value of a quantile is not negative",
+                "the value of a quantile must not be negative",
             )?,
         }
         check_exemplar(kind, part, sample)
@@ -142,9 +144,12 @@ impl Point {
         if let Some((last_bound, last_value)) = self.bucket {
             demand(
                 bound > last_bound,
-                "the buckets of a histogram are sorted by `le`, without duplicates",
+                "the buckets of a histogram must be sorted by `le`, without duplicates",
             )?;
-            demand(value >= last_value, "the buckets of a histogram are cumulative")?;
+            demand(
+                value >= last_value,
+                "the buckets of a histogram must be cumulative",
+            )?;
         }
         self.has_negative_bound |= bound < 0.0;
         self.bucket = Some((bound, value));
@@ -154,7 +159,7 @@ impl Point {
     /// Checks the point as a whole. The error is the violated rule.
     pub(super) fn end(self, kind: Kind) -> std::result::Result<(), &'static str> {
         match kind {
-            Kind::Counter if !self.has_total => Err("a counter has a `_total`"),
+            Kind::Counter if !self.has_total => Err("a counter must have a `_total`"),
             Kind::Histogram | Kind::GaugeHistogram => self.end_histogram(kind),
             Kind::Unknown | Kind::Gauge | Kind::Counter | Kind::StateSet | Kind::Info | Kind::Summary => {
                 Ok(())
@@ -167,19 +172,19 @@ impl Point {
             .bucket
             .filter(|(bound, _)| bound.is_infinite() && *bound > 0.0)
         else {
-            return Err("a histogram has a bucket `+Inf`");
+            return Err("a histogram must have a bucket `+Inf`");
         };
         if self.count.is_some_and(|count| !same(count, all)) {
-            return Err("the count of a histogram equals its bucket `+Inf`");
+            return Err("the count of a histogram must equal its bucket `+Inf`");
         }
         if self.sum.is_some() != self.count.is_some() {
-            return Err("a histogram has both count and sum or neither");
+            return Err("a histogram must have both count and sum, or neither");
         }
         if kind == Kind::Histogram && self.has_negative_bound && self.sum.is_some() {
-            return Err("a histogram with negative buckets has no sum");
+            return Err("a histogram with negative buckets must not have a sum");
         }
         if self.sum.is_some_and(|sum| sum < 0.0) && !self.has_negative_bound {
-            return Err("the sum of a gauge histogram without negative buckets is not negative");
+            return Err("the sum of a gauge histogram without negative buckets must not be negative");
         }
         Ok(())
     }
@@ -193,7 +198,7 @@ fn same(left: f64, right: f64) -> bool {
 fn check_counter_like(value: f64) -> Result {
     demand(
         value >= 0.0,
-        "a total, sum, count or bucket is neither negative nor NaN",
+        "a total, sum, count or bucket must be neither negative nor NaN",
     )
 }
 
@@ -201,7 +206,7 @@ fn check_count(value: f64) -> Result {
     check_counter_like(value)?;
     demand(
         value.is_finite() && same(value.trunc(), value),
-        "a count or bucket is an integer",
+        "a count or bucket must be an integer",
     )
 }
 
@@ -212,11 +217,11 @@ fn check_exemplar(kind: Kind, part: Part, sample: &Sample<'_>) -> Result {
     match part {
         Part::Bucket(bound) => demand(
             exemplar.value() <= bound,
-            "the exemplar of a bucket is not above its `le`",
+            "the exemplar of a bucket must not be above its `le`",
         ),
         _ => demand(
             kind == Kind::Counter && matches!(part, Part::Total),
-            "only buckets and the totals of counters have exemplars",
+            "only buckets and the totals of counters may have exemplars",
         ),
     }
 }

@@ -8,8 +8,8 @@ use crate::strict::point::{Part, Point};
 use crate::strict::rule::{Broken, Earlier, Result, broken, demand};
 use crate::text::Text;
 
-/// Sets with a larger capacity are freed after a family, so that a document with one huge and many tiny
-/// families does not clear the huge set repeatedly.
+/// Maximum capacity of a set that is reused for the next family, so that a document with one huge and many tiny families does not
+/// clear the huge set repeatedly.
 const MAX_KEPT_KEYS: usize = 1024;
 
 /// The state of the current family.
@@ -57,7 +57,7 @@ impl Series {
         if sample.timestamp_text().is_none() && has_several_series(kind) {
             demand(
                 self.seen_without_timestamp.insert(keys.series),
-                "a series without timestamps has one sample",
+                "a series without timestamps must have only one sample",
             )?;
         }
         self.line = line;
@@ -132,19 +132,19 @@ impl Series {
         let Some(timestamp) = sample.timestamp_text() else {
             demand(
                 !self.has_timestamp,
-                "either all samples of a metric have a timestamp or none",
+                "either all samples of a metric must have a timestamp, or none",
             )?;
             return demand(
                 has_several_series(kind),
-                "a series without timestamps has one sample",
+                "a series without timestamps must have only one sample",
             );
         };
         demand(
             self.has_timestamp,
-            "either all samples of a metric have a timestamp or none",
+            "either all samples of a metric must have a timestamp, or none",
         )?;
         match number::compare_timestamps(&self.timestamp, timestamp) {
-            std::cmp::Ordering::Greater => Err(broken("the timestamps of a metric never go backwards")),
+            std::cmp::Ordering::Greater => Err(broken("the timestamps of a metric must never go backwards")),
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Less => {
                 self.end_point(family, kind)?;
@@ -175,7 +175,7 @@ impl Series {
     }
 }
 
-/// Whether one metric of this type has more than one series, or cannot be distinguished from one that does.
+/// Returns whether one metric of this type has more than one series, or cannot be distinguished from one that does.
 fn has_several_series(kind: Kind) -> bool {
     match kind {
         Kind::Unknown | Kind::Gauge => false,

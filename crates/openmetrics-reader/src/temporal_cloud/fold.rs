@@ -274,7 +274,7 @@ impl UsageFold {
     }
 }
 
-/// A minute without its rates.
+/// Returns a minute without rates.
 fn start(cell: &Cell) -> NamespaceMinute {
     let mut minute = NamespaceMinute {
         has_standby: cell.has_standby,
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unreadable_is_unknown_and_not_zero() {
+    fn unreadable_values_are_unknown_and_not_zero() {
         let account = folded(
             r#"
             total_action_count{NS="pay.a1b2c",region="a"} NaN 1790000040
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_namespaces_that_were_asked_for_are_folded() {
+    fn only_the_requested_namespaces_are_folded() {
         let fold = UsageFold::of(["pay.a1b2c", "idle.a1b2c"]);
         let account = folded_into(
             fold,
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_may_be_folded_apart_and_merged() {
+    fn documents_can_be_folded_separately_and_merged() {
         let lines = r#"
             service_request_count{NS="pay.a1b2c",operation="Poll"} 30 1790000040
             service_request_count{NS="pay.a1b2c",operation="Start"} 12 1790000040

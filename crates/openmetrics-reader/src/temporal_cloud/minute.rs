@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Limit, Part};
 
-/// A larger value per second is not a valid rate.
+/// Highest valid rate per second.
 const LARGEST: f64 = 1e12;
 
 /// A rate in whole millionths per second, so that sums are exact.
@@ -125,11 +125,11 @@ pub struct NamespaceMinute {
     /// the limits in effect, so that stale data is not hidden by fresh data. An idle namespace has limits only.
     /// `None` if there are none.
     pub timestamp_ms: Option<i64>,
-    /// Actions.
+    /// Usage of the limit on actions.
     pub actions: LimitUsage,
-    /// Requests.
+    /// Usage of the limit on requests.
     pub requests: LimitUsage,
-    /// Operations.
+    /// Usage of the limit on operations.
     pub operations: LimitUsage,
     /// Whether a standby replica has reported a rate.
     pub has_standby: bool,
