@@ -1,4 +1,4 @@
-//! One request to a collector: its body, and what the answer means.
+//! One request to a collector: its body, and how the response is interpreted.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,15 +24,15 @@ const LONGEST_MESSAGE: usize = 200;
 /// The service that sends spans. The configuration can override its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Service<'a> {
-    /// Its name, the same for all processes of the service (`service.name`).
+    /// Name of the service, the same in all of its processes (`service.name`).
     pub name: &'a str,
-    /// Its version (`service.version`).
+    /// Version of the service (`service.version`).
     pub version: &'a str,
-    /// Its instance, different for each process (`service.instance.id`); omitted if empty.
+    /// Instance id, unique per process (`service.instance.id`); omitted if empty.
     pub instance: &'a str,
 }
 
-/// A client of a collector. It connects with the first request.
+/// A client for a collector. It connects when the first request is sent.
 #[derive(Debug)]
 pub struct Collector {
     http: reqwest::Client,
@@ -66,16 +66,16 @@ impl std::error::Error for Error {
 #[non_exhaustive]
 pub enum ErrorKind {
     /// No response: connection, TLS or timeout.
-    #[error("no answer")]
+    #[error("no response")]
     Transport(#[source] reqwest::Error),
     /// The collector rejected the request, or the response is not from a collector.
-    #[error("the answer is {status}{}{}", in_brackets(.message), remedy(*.status))]
+    #[error("the server responded with {status}{}{}", in_brackets(.message), remedy(*.status))]
     Refused {
         /// The HTTP status.
         status: u16,
         /// The collector's message in one line, shortened.
         message: String,
-        /// The requested delay until the next attempt (`Retry-After`).
+        /// How long the server asked to wait before the next attempt (`Retry-After`).
         retry_after: Option<Duration>,
     },
 }
@@ -92,7 +92,7 @@ fn remedy(status: u16) -> &'static str {
     match status {
         401 | 403 => "; check OTEL_EXPORTER_OTLP_HEADERS",
         404 | 405 => "; check the path: a collector usually accepts traces at /v1/traces",
-        415 => "; this address does not accept OTLP as protobuf over HTTP",
+        415 => "; this endpoint does not accept OTLP over HTTP with protobuf",
         _ => "",
     }
 }
@@ -107,12 +107,12 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match &self.kind {
             ErrorKind::Transport(_) => true,
-            // The protocol allows repetition after these only.
+            // The protocol allows retries only for these.
             ErrorKind::Refused { status, .. } => matches!(status, 429 | 502 | 503 | 504),
         }
     }
 
-    /// Returns the delay that the collector requests until the next attempt.
+    /// Returns how long the collector asked to wait before the next attempt.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.kind {
             ErrorKind::Transport(_) => None,
@@ -126,14 +126,14 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// If the HTTP library cannot be set up.
+    /// If the HTTP client cannot be created.
     ///
     /// # Panics
     ///
     /// Never for a valid configuration, because its certificate authorities were parsed when it was built.
     pub fn new(config: &OtlpConfig, service: Service<'_>) -> Result<Self, Error> {
         let tls = http_edge::tls::client_config(&config.certificates)
-            .expect("the configuration accepts only authorities that can be used");
+            .expect("the configuration was built with usable authorities only");
         let http = http_edge::client(tls, CONNECT_TIMEOUT, config.is_loopback())
             .timeout(config.timeout)
             .user_agent(concat!("otlp-spans/", env!("CARGO_PKG_VERSION")));
@@ -166,7 +166,7 @@ impl Collector {
         self.export(Vec::new()).await.map(drop)
     }
 
-    /// Sends spans. Returns the number that the collector did not accept, and the reason.
+    /// Sends spans. Returns how many the collector rejected, and why.
     pub(crate) async fn export(&self, spans: Vec<Span>) -> Result<(u64, String), Error> {
         let request = ExportTraceServiceRequest {
             resource_spans: vec![ResourceSpans {
@@ -193,7 +193,7 @@ impl Collector {
                 }
             )
             && let (Some(secret), Some(refused)) = (given, current)
-            // One repetition with the new value; a second rejection goes to the queue, which drops the spans.
+            // One retry with the new value; a second rejection goes to the queue, which drops the spans.
             && let Some(renewed) = secret.renew_if(&refused, |text| read_headers(text).is_some())
         {
             return self.attempt(body, Some(&renewed)).await;
@@ -224,7 +224,7 @@ impl Collector {
             answer.extend_from_slice(&chunk);
         }
         if status.is_success() {
-            // A body that cannot be read does not undo a success.
+            // The request succeeded, even if the body cannot be decoded.
             let partial = ExportTraceServiceResponse::decode(answer.as_slice())
                 .ok()
                 .and_then(|answer| answer.partial_success)
@@ -268,7 +268,7 @@ fn resource(config: &OtlpConfig, service: Service<'_>) -> Resource {
     }
 }
 
-/// Reads the reason of a rejection: a protobuf message from a collector, or any text from a proxy.
+/// Reads the reason for a rejection: a protobuf message from a collector, or any text from a proxy.
 fn refusal(status: StatusCode, answer: &[u8]) -> String {
     match Refusal::decode(answer) {
         Ok(refusal) if !refusal.message.is_empty() => refusal.message,
@@ -279,14 +279,14 @@ fn refusal(status: StatusCode, answer: &[u8]) -> String {
     }
 }
 
-/// One short line, without the values of headers, which a proxy may repeat.
+/// Shortens text to one line and removes header values, because a proxy may echo them.
 fn shown(text: &str, headers: &HeaderMap) -> String {
     let mut text: String = text
         .chars()
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect();
     for value in headers.values().filter_map(|value| value.to_str().ok()) {
-        // A bearer token may be repeated without its scheme.
+        // A bearer token may be echoed without its scheme.
         for part in value.split(' ').filter(|part| part.len() > 3) {
             text = text.replace(part, "...");
         }
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_resource_is_the_programs_unless_it_is_given() {
+    fn the_resource_describes_the_program_unless_configured() {
         let builder = OtlpConfig::builder("http://localhost:4318");
         let config = builder.clone().build().expect("valid");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Where a collector is and how to reach it, validated once, with every mistake reported at once.
+//! The address of a collector and how to connect to it. All mistakes are reported together.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const TRACES: &str = "v1/traces";
 const GRPC_PORT: u16 = 4317;
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How to reach a collector, and the resource attributes of this process. Built by [`OtlpConfig::builder`].
+/// How to connect to a collector, and the resource attributes of this process. Built by [`OtlpConfig::builder`].
 #[derive(Debug, Clone)]
 pub struct OtlpConfig {
     pub(crate) url: Url,
@@ -30,25 +30,25 @@ pub struct OtlpConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No URL of a collector.
-    #[error("this is not the URL of a collector; write it with its scheme, such as http://localhost:4318")]
+    /// The URL is not that of a collector.
+    #[error("this is not a collector URL; include the scheme, for example http://localhost:4318")]
     Url,
-    /// A user or password in the URL.
+    /// The URL contains a user or a password.
     #[error("the URL contains a user or a password; send them in a header instead")]
     Credentials,
-    /// A fragment in the URL, or a query in a base URL.
+    /// The URL contains a fragment, or a base URL contains a query.
     #[error("the URL contains a query or a fragment; remove it")]
     QueryOrFragment,
-    /// Headers that cannot be sent.
+    /// The headers cannot be sent.
     #[error(
-        "the headers cannot be sent; write name=value, separated by commas, with special characters percent-encoded (`authorization=Bearer%20...`)"
+        "the headers cannot be sent; use name=value, separated by commas, with special characters percent-encoded (`authorization=Bearer%20...`)"
     )]
     Headers,
-    /// No certificates that can be used.
-    #[error("the certificate authority {0}")]
+    /// A certificate authority cannot be used.
+    #[error("the CA certificate {0}")]
     Certificates(PemProblem),
-    /// A timeout out of its bounds.
-    #[error("the timeout is out of bounds; use 1 ms to 60,000 ms")]
+    /// The timeout is too short or too long.
+    #[error("the timeout is out of range; use 1 ms to 60,000 ms")]
     Timeout,
 }
 
@@ -69,8 +69,8 @@ pub struct OtlpConfigBuilder {
 }
 
 impl OtlpConfig {
-    /// Starts with the base URL of a collector, to which `/v1/traces` is appended. By default, there are no headers,
-    /// the system's certificate authorities are trusted, and one request may take 10 s.
+    /// Starts with the base URL of a collector, to which `/v1/traces` is appended. By default, no headers are sent, only the
+    /// system's certificate authorities are trusted, and requests time out after 10 s.
     pub fn builder(base_url: impl Into<String>) -> OtlpConfigBuilder {
         OtlpConfigBuilder {
             url: base_url.into(),
@@ -91,7 +91,7 @@ impl OtlpConfig {
         }
     }
 
-    /// Returns the URL that spans are posted to. It holds no credentials.
+    /// Returns the URL that spans are posted to. It never contains credentials.
     pub fn url(&self) -> &str {
         self.url.as_str()
     }
@@ -120,32 +120,32 @@ impl OtlpConfig {
 }
 
 impl OtlpConfigBuilder {
-    /// Sets headers as `name=value` separated by commas, percent-encoded, such as `authorization=Bearer%20...`. If they are kept in a
-    /// file, it is read again when the collector rejects them.
+    /// Sets headers as `name=value` separated by commas, percent-encoded, such as `authorization=Bearer%20...`. If they come from
+    /// a file, the file is read again when the collector rejects them.
     pub fn headers(mut self, headers: impl Into<Secret>) -> Self {
         self.headers = Some(headers.into());
         self
     }
 
-    /// Sets certificate authorities in PEM that are trusted in addition to those of the system.
+    /// Sets certificate authorities, as PEM text, that are trusted in addition to the system's.
     pub fn certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.certificate = Some(pem.into());
         self
     }
 
-    /// Sets how long one request may take; at most a minute.
+    /// Sets the timeout of a request; at most one minute.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Sets the service's name, in place of the program's.
+    /// Overrides the program's service name.
     pub fn service_name(mut self, name: impl Into<String>) -> Self {
         self.service_name = Some(name.into());
         self
     }
 
-    /// Adds an attribute of the resource, such as `deployment.environment.name`.
+    /// Adds a resource attribute, such as `deployment.environment.name`.
     pub fn attribute(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.push((name.into(), value.into()));
         self
@@ -155,7 +155,7 @@ impl OtlpConfigBuilder {
     ///
     /// # Errors
     ///
-    /// All mistakes: a URL that is neither http nor https, or that holds credentials; headers, certificates and timeout.
+    /// All mistakes: a URL that is not http or https or contains credentials, and invalid headers, certificates or timeouts.
     pub fn build(self) -> Result<OtlpConfig, ConfigErrors> {
         let mut errors = Vec::new();
         let url = traces_url(&self.url, self.is_base)
@@ -242,7 +242,7 @@ mod tests {
     #[case::words("not a url", Err(ConfigError::Url))]
     #[case::credentials("https://me:hunter2@otlp.example.com", Err(ConfigError::Credentials))]
     #[case::query("https://otlp.example.com?key=hunter2", Err(ConfigError::QueryOrFragment))]
-    fn a_base_url_is_continued_with_the_route(
+    fn the_traces_path_is_appended_to_a_base_url(
         #[case] url: &str,
         #[case] expected: Result<&str, ConfigError>,
     ) {
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_for_traces_is_used_as_it_is() {
+    fn a_traces_url_is_used_unchanged() {
         let url = "https://otlp.example.com/api/traces?tenant=a";
         assert_eq!(OtlpConfig::builder_at(url).build().expect("valid").url(), url);
     }
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_port_of_grpc_is_warned_of() {
+    fn the_grpc_port_causes_a_warning() {
         let config = OtlpConfig::builder("http://localhost:4317")
             .build()
             .expect("valid");

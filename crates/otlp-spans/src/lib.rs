@@ -2,7 +2,7 @@
 //!
 //! # Where to start
 //!
-//! [`Spans`] takes spans and never waits, [`Trace`] makes them, [`Collector`] is where they go, by [`OtlpConfig`].
+//! [`Trace`] creates spans, [`Spans`] queues them without waiting, and [`Collector`] sends them as [`OtlpConfig`] specifies.
 
 mod collector;
 mod config;

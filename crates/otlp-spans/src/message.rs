@@ -1,7 +1,8 @@
-//! The messages of OTLP that a trace needs, with the field numbers of `opentelemetry/proto` v1. Fields that are never sent are left out.
+//! The OTLP messages that traces need, with the field numbers of `opentelemetry/proto` v1. Fields that are never sent are left
+//! out.
 //!
-//! The official crate of these messages would bring the OpenTelemetry SDK with it. Its types decode what is sent here in
-//! `tests/contract`.
+//! The official crate for these messages would pull in the OpenTelemetry SDK. `tests/contract` decodes what is sent here with its
+//! types.
 
 /// The body of a request.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -9,16 +9,16 @@ use tokio::sync::{mpsc, oneshot};
 use crate::collector::{Collector, Error};
 use crate::span::Span;
 
-/// Capacity of the queue, about a megabyte. Further spans are dropped.
+/// Maximum number of queued spans, about a megabyte. When the queue is full, new spans are dropped.
 const QUEUE: usize = 2_048;
 /// Maximum number of spans per request.
 const BATCH: usize = 512;
-/// Maximum time that a span waits for others before a request.
+/// Maximum time that a span waits for others to fill a request.
 const GATHER: Duration = Duration::from_secs(1);
-/// Maximum number of attempts of a request. While the collector is unreachable, only one.
+/// Maximum number of attempts per request; one while the collector is unreachable.
 const ATTEMPTS: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// A longer wait requested by the collector is not honored: spans are not worth more memory.
+/// Maximum delay before a retry. If the collector asks for more, the spans are dropped instead of being kept in memory.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Minimum time between two log lines about dropped spans.
 const LOG_EVERY: Duration = Duration::from_mins(10);
@@ -39,7 +39,7 @@ struct Counters {
     dropped: AtomicU64,
 }
 
-/// Numbers of spans so far.
+/// Spans sent and dropped so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Spans that the collector accepted.
@@ -51,16 +51,17 @@ pub struct Counts {
 #[derive(Debug)]
 enum Message {
     Span(Box<Span>),
-    /// Completed once everything before it was sent or dropped.
+    /// Completed once all spans queued before it have been sent or dropped.
     Flush(oneshot::Sender<()>),
 }
 
 impl Spans {
-    /// Starts to send spans to a collector, in a task of the current Tokio runtime that ends with the last clone of the result.
+    /// Spawns a task on the current Tokio runtime that sends spans to a collector. It ends after the last clone of the result is
+    /// dropped.
     ///
     /// # Panics
     ///
-    /// Outside of a Tokio runtime.
+    /// If called outside a Tokio runtime.
     pub fn to(collector: Collector) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let counters = Arc::<Counters>::default();
@@ -89,7 +90,7 @@ impl Spans {
         }
     }
 
-    /// Waits until every span taken so far was sent or dropped, but no longer than `bound`.
+    /// Waits until all spans queued so far have been sent or dropped, but no longer than `bound`.
     pub async fn flush(&self, bound: Duration) {
         let Some(queue) = &self.0 else { return };
         let (done, flushed) = oneshot::channel();
@@ -102,7 +103,7 @@ impl Spans {
         let _ = tokio::time::timeout(bound, flush).await;
     }
 
-    /// Returns the numbers of spans so far; zeros if no spans are sent.
+    /// Returns how many spans have been sent and dropped so far; zeros if sending is off.
     pub fn counts(&self) -> Counts {
         let of = |queue: &Queue| Counts {
             sent: queue.counters.sent.load(Ordering::Relaxed),
@@ -126,7 +127,7 @@ impl Batch {
         }
     }
 
-    /// Whether it waits for more.
+    /// Returns whether the batch can take more spans.
     fn is_open(&self) -> bool {
         self.spans.len() < BATCH && self.flushed.is_empty()
     }
@@ -137,7 +138,7 @@ struct Sending {
     collector: Collector,
     counters: Arc<Counters>,
     log: Log,
-    /// Number of dropped spans that were logged.
+    /// Number of dropped spans passed to the log so far.
     seen_dropped: u64,
     /// Whether the last request failed.
     is_away: bool,
@@ -195,7 +196,8 @@ impl Sending {
         self.seen_dropped = dropped;
         match self.log.of(new, self.is_away, Instant::now()) {
             Some(Line::Dropped(spans)) => {
-                let why = why.unwrap_or_else(|| "more spans than the collector takes in time".to_owned());
+                let why = why
+                    .unwrap_or_else(|| "the queue is full because the collector cannot keep up".to_owned());
                 tracing::warn!(
                     spans,
                     "dropping spans for {}; nothing else is affected: {why}",
@@ -231,21 +233,21 @@ impl Sending {
     }
 }
 
-/// What is logged.
+/// A line to log.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
-    /// This number of spans was dropped.
+    /// This many spans were dropped.
     Dropped(u64),
-    /// The collector accepts spans again, after this number was dropped.
+    /// The collector accepts spans again, after this many were dropped.
     Again(u64),
 }
 
-/// When dropped spans are logged: two lines in ten minutes, whatever happens.
+/// Limits the logging of dropped spans to two lines in ten minutes.
 #[derive(Debug, Default)]
 struct Log {
-    /// Dropped and not in a line yet.
+    /// Dropped spans that have not been logged yet.
     unsaid: u64,
-    /// Dropped since the first line of this outage.
+    /// Dropped spans since the first line about this outage.
     in_outage: u64,
     /// Whether the last line was about dropped spans.
     is_open: bool,

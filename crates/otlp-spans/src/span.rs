@@ -1,4 +1,4 @@
-//! Traces and spans, whose ids follow from names.
+//! Traces and spans, with ids derived from names.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +11,8 @@ use crate::message::{self, KeyValue, OneValue};
 const MOST_ATTRIBUTES: usize = 32;
 /// Maximum length of a name, a text or an error, in characters.
 const LONGEST_TEXT: usize = 256;
-/// The namespace of the ids (a random version 4 UUID, generated once). Never changed: processes of different releases share traces.
+/// The namespace of the ids (a random version 4 UUID, generated once). Must never change, because processes of different releases
+/// share traces.
 const NAME_SPACE: Uuid = Uuid::from_u128(0x1f0d_5a8c_77e2_4b6b_9d15_3c0e_52a4_88f9);
 
 /// A trace, identified by its name: the same name means the same trace in every process.
@@ -22,15 +23,15 @@ pub struct Trace(Uuid);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Value {
-    /// A text; cut at 256 characters.
+    /// Text, truncated to 256 characters.
     Text(String),
     /// A number.
     Number(i64),
-    /// True or false.
+    /// A boolean.
     Flag(bool),
 }
 
-/// A piece of work with a beginning and an end, as a part of a trace.
+/// A timed piece of work that is part of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct Span {
@@ -46,7 +47,7 @@ pub struct Span {
 }
 
 impl Trace {
-    /// Returns the trace of a name.
+    /// Returns the trace with this name.
     pub fn of(name: &str) -> Self {
         Self(Uuid::new_v5(&NAME_SPACE, name.as_bytes()))
     }
@@ -117,7 +118,7 @@ impl Span {
     }
 
     pub(crate) fn into_message(self) -> message::Span {
-        // Clocks may be set back in between.
+        // The clock may have been set back since the span began.
         let until = self.until.max(self.from);
         message::Span {
             trace_id: self.trace.0.as_bytes().to_vec(),
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_follow_from_names_and_never_change() {
+    fn ids_are_derived_from_names_and_never_change() {
         let now = SystemTime::now();
         let one = Trace::of("plan-1").span("evaluation", "evaluation", now, now);
         let message = one.clone().into_message();
