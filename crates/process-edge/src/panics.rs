@@ -8,7 +8,7 @@ use crate::errors::{flush_errors, write_error};
 /// Time to flush, because the process may end right after the panic.
 const FLUSH_BOUND: Duration = Duration::from_millis(500);
 
-/// From now on, writes panics to the log in the log's own format, or to standard error if the log is off.
+/// Makes panics appear in the log, in the log's format, or on standard error if the log is off.
 pub fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use human_text::counted;
 
-/// Enough for every line of an evaluation of 10,000 namespaces.
+/// Maximum size of the queue: enough for every line of an evaluation of 10,000 namespaces.
 pub(crate) const CAPACITY_BYTES: usize = 8 * 1024 * 1024;
 
 /// Time to wait before writing again to a stream that another process has set to non-blocking.
@@ -102,7 +102,7 @@ impl Queue {
                 waiting.writing = true;
                 return line;
             }
-            // After the lines, so that the message stands where they are missing.
+            // After the lines, so that the message appears where they are missing.
             if waiting.lost > 0 {
                 waiting.writing = true;
                 let lost = std::mem::take(&mut waiting.lost);

@@ -8,14 +8,14 @@ use tokio::sync::watch;
 
 use crate::errors::flush_errors;
 
-/// Signals within this time count as one request, because `timeout` and some init systems send a signal twice
-/// within microseconds.
+/// Time within which signals count as one request, because `timeout` and some init systems send a signal twice within
+/// microseconds.
 const ONE_REQUEST: Duration = Duration::from_millis(100);
 
-/// How long lines may take to be written when the process has to end at once.
+/// Maximum time to write pending lines when the process has to end at once.
 const FLUSH_BOUND: Duration = Duration::from_millis(200);
 
-/// A signal that requests a program to stop.
+/// A signal that asks a program to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Signal {
@@ -97,7 +97,7 @@ impl Signals {
         Ok(Self { first, is_done })
     }
 
-    /// From now on, the first signal ends the process at once, because only output is left to be written.
+    /// Makes the first signal end the process at once from now on, because only output is left to be written.
     pub fn work_is_done(&self) {
         self.is_done.store(true, Ordering::Relaxed);
     }
@@ -161,7 +161,7 @@ impl Source {
     }
 }
 
-/// Whether this process was started with SIGHUP ignored, as by `nohup`, so that it should keep running when
+/// Returns whether this process was started with SIGHUP ignored, as by `nohup`, so that it should keep running when
 /// the terminal closes. Only known on Linux.
 #[cfg(unix)]
 fn is_hangup_ignored() -> bool {
