@@ -1,4 +1,4 @@
-//! Pure: the body of a response, visited series by series without building a tree.
+//! Parses the body of a response series by series, without building a tree. Pure.
 //!
 //! A response is visited twice: first by [`inspect`], which reads all of it and keeps only what the
 //! server reports about it, then by [`hand_out`]. This way, no samples are taken from a response that turns
@@ -16,9 +16,9 @@ pub(crate) type LabelSet = [(String, String)];
 
 /// Receives the samples of a response.
 pub(crate) trait Sink {
-    /// A series begins. Returns whether its samples are wanted.
+    /// Begins a series. Returns whether its samples are wanted.
     fn series(&mut self, labels: &LabelSet) -> bool;
-    /// A sample of the series, with its time in milliseconds.
+    /// Takes a sample of the series, with its time in milliseconds.
     fn sample(&mut self, labels: &LabelSet, time_ms: i64, value: f64);
 }
 
@@ -175,7 +175,7 @@ impl<'de> Visitor<'de> for Data<'_> {
         Ok(false)
     }
 
-    /// Lists of label sets are read by [`label_sets`].
+    /// Skips lists of label sets, which [`label_sets`] reads.
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
         Ok(false)
@@ -351,7 +351,7 @@ fn milliseconds(seconds: f64) -> Result<i64, &'static str> {
     /// The year 9999, the limit of a `Timestamp`.
     const LAST: f64 = 253_402_207_200.0;
     if !(-LAST..=LAST).contains(&seconds) {
-        return Err("a sample of no known time");
+        return Err("a sample with an invalid time");
     }
     #[expect(clippy::cast_possible_truncation, reason = "rounded, and bounded above")]
     Ok((seconds * 1_000.0).round() as i64)
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_handed_out_as_it_is() {
+    fn nan_is_passed_on_unchanged() {
         let samples = taken(r#"{"status":"success","data":{"result":[{"metric":{},"value":[1,"NaN"]}]}}"#);
         assert!(samples.len() == 1 && samples[0].2.is_nan());
     }
@@ -453,14 +453,14 @@ mod tests {
         false
     )]
     #[case::node_missing(r#"{"status":"success","isPartial":true,"data":{"result":[]}}"#, true)]
-    fn a_partial_answer_is_seen(#[case] body: &str, #[case] expected: bool) {
+    fn a_partial_response_is_detected(#[case] body: &str, #[case] expected: bool) {
         let envelope = inspect(body.as_bytes()).expect("a response");
         assert_eq!(envelope.is_partial(), expected);
         assert!(envelope.has_result);
     }
 
     #[test]
-    fn an_error_is_read_with_its_kind() {
+    fn an_error_is_parsed_with_its_kind() {
         let body = r#"{"status":"error","errorType":"bad_data","error":"parse error","data":null}"#;
         let envelope = inspect(body.as_bytes()).expect("a response");
         assert_eq!(
@@ -481,13 +481,13 @@ mod tests {
     #[case::no_labels(r#"{"data":{"result":[{"values":[[1,"1"]]}]}}"#)]
     #[case::more_behind_the_end("{} {}")]
     #[case::no_object("[]")]
-    fn what_is_not_an_answer_is_an_error(#[case] body: &str) {
+    fn anything_other_than_a_response_is_an_error(#[case] body: &str) {
         assert!(inspect(body.as_bytes()).is_err());
     }
 
     proptest! {
         #[test]
-        fn a_cut_answer_is_never_taken_for_a_whole_one(at in 0_usize..150) {
+        fn a_truncated_response_is_never_mistaken_for_a_complete_one(at in 0_usize..150) {
             let body = br#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"a":"b"},"values":[[1,"1"],[2,"2"]]}]}}"#;
             prop_assume!(at < body.len());
             prop_assert!(inspect(&body[..at]).is_err_and(|error| error.is_eof()));

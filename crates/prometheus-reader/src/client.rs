@@ -13,7 +13,7 @@ use crate::answer::{self, Envelope};
 use crate::config::{Auth, PrometheusConfig, is_password};
 use crate::error::{Error, ErrorKind};
 
-/// The longest wait requested by the server that is honored. Longer waits are left to the caller.
+/// Maximum wait that a server can request. Longer waits are left to the caller.
 const LONGEST_ASKED: Duration = Duration::from_secs(20);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ impl PrometheusClient {
     /// Never for a valid configuration: its authorities were checked when it was built.
     pub fn new(config: PrometheusConfig) -> Result<Self, Error> {
         let tls = http_edge::tls::client_config(&config.certificates)
-            .expect("the configuration accepts only authorities that can be used");
+            .expect("the configuration was built with usable authorities only");
         let is_https = config.base_url.scheme() == "https";
         let http = http_edge::client(tls, CONNECT_TIMEOUT, config.is_loopback())
             .https_only(is_https && !config.is_loopback());
@@ -128,7 +128,7 @@ impl PrometheusClient {
         let answer = self.repeated(|| self.http.get(url.clone()), requests).await?;
         // Only after a GET was accepted: if both are rejected, the method is not the reason.
         if !self.get_only.swap(true, Ordering::Relaxed) {
-            tracing::debug!(host = self.host, "POST is refused here: queries are sent by GET");
+            tracing::debug!(host = self.host, "POST was refused, sending queries with GET");
         }
         Ok(answer)
     }
@@ -177,7 +177,7 @@ impl PrometheusClient {
             let wait = FIRST_WAIT
                 .saturating_mul(1 << (attempts - 1).min(6))
                 .mul_f64(0.5 + fastrand::f64() / 2.0);
-            tracing::debug!(attempts, error = %kind, "repeating a request to Prometheus");
+            tracing::debug!(attempts, error = %kind, "retrying a request to Prometheus");
             tokio::time::sleep(asked.unwrap_or_default().max(wait)).await;
         }
     }
@@ -218,7 +218,7 @@ impl PrometheusClient {
                 // another service.
                 Err(error) if error.is_eof() && body.first() == Some(&b'{') => Err(ErrorKind::CutShort {
                     host,
-                    why: format!("it ends after {} bytes, in the middle", body.len()),
+                    why: format!("it breaks off after {} bytes", body.len()),
                 }),
                 Err(error) if error.is_data() && body.first() == Some(&b'{') => Err(ErrorKind::Unreadable {
                     host,
@@ -470,7 +470,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// Whether an error means that a query is too large, based on the messages of Prometheus, `VictoriaMetrics`,
+/// Returns whether an error means that a query is too large, based on the messages of Prometheus, `VictoriaMetrics`,
 /// Thanos and Mimir. The API has no error code for it.
 fn is_too_large(error: &str) -> bool {
     let error = error.to_ascii_lowercase();
@@ -512,7 +512,7 @@ mod tests {
     #[case::thanos("exceeded series limit: limit 1 violated (got 2)", true)]
     #[case::syntax("1:9: parse error: exceeded something", false)]
     #[case::other("unknown function", false)]
-    fn too_much_is_known_by_its_words(#[case] error: &str, #[case] expected: bool) {
+    fn a_query_that_is_too_large_is_recognized_by_the_message(#[case] error: &str, #[case] expected: bool) {
         assert_eq!(is_too_large(error), expected);
     }
 
@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_never_takes_more_room_than_its_bound() {
+    fn a_body_never_takes_more_memory_than_its_bound() {
         let (mut body, bound) = (Vec::new(), 1_000);
         while body.len() < bound {
             grow(&mut body, 8, bound);

@@ -12,7 +12,7 @@ use crate::selector::is_label_name;
 
 /// The shortest span of one request. A response that is still too large cannot be split further.
 pub(crate) const SHORTEST_SPAN: SignedDuration = SignedDuration::from_mins(1);
-/// The longest timeout of a request that makes sense.
+/// The longest timeout that makes sense for a request.
 const LONGEST_TIMEOUT: Duration = Duration::from_mins(30);
 
 /// How the client authenticates to the server. `Debug` never shows a secret.
@@ -48,7 +48,7 @@ pub struct PrometheusConfig {
     pub(crate) longest_span: SignedDuration,
 }
 
-/// A mistake in a configuration. Never contains a value that may hold a secret.
+/// A mistake in a configuration. Never contains a value that may be secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -74,7 +74,7 @@ pub enum ConfigError {
     Token,
     /// The user is empty, or cannot be sent with basic authentication.
     #[error(
-        "the user is empty, or contains a colon or a control character, which basic authentication cannot carry"
+        "the user is empty, or contains a colon or a control character, which basic authentication does not support"
     )]
     User,
     /// The password is empty, or cannot be sent.
@@ -83,14 +83,14 @@ pub enum ConfigError {
     /// An additional label whose name is invalid.
     #[error("`{0}` is not a label name: use letters, digits and underscores, not beginning with a digit")]
     LabelName(String),
-    /// Certificates that cannot be used.
-    #[error("the certificate authority {0}")]
+    /// A certificate authority cannot be used.
+    #[error("the CA certificate {0}")]
     Certificates(PemProblem),
     /// A tenant or user agent that cannot be sent in a header.
     #[error("the {0} is empty, or contains a character that cannot be sent in a header")]
     Header(&'static str),
-    /// A value that is out of bounds.
-    #[error("the {what} is out of bounds: {bounds}")]
+    /// A value is out of range.
+    #[error("the {what} is out of range: {bounds}")]
     OutOfBounds {
         /// Name of the setting.
         what: &'static str,
@@ -172,7 +172,7 @@ impl PrometheusConfigBuilder {
         self
     }
 
-    /// Adds certificate authorities in PEM that are trusted in addition to those of the system.
+    /// Adds certificate authorities, as PEM text, that are trusted in addition to the system's.
     #[must_use]
     pub fn custom_ca(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.custom_ca = Some(pem.into());
@@ -338,7 +338,7 @@ fn check_auth(auth: &Auth, errors: &mut Vec<ConfigError>) {
     }
 }
 
-/// Whether basic authentication can carry a password.
+/// Returns whether basic authentication supports a password.
 pub(crate) fn is_password(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
@@ -363,20 +363,23 @@ mod tests {
     #[case::route("https://example.com/api/v1/query", Some(ConfigError::Route))]
     #[case::no_url("prometheus.example.com", Some(ConfigError::NotAUrl))]
     #[case::other_scheme("ftp://prometheus.example.com", Some(ConfigError::NotAUrl))]
-    fn only_an_address_that_keeps_secrets_is_taken(#[case] url: &str, #[case] expected: Option<ConfigError>) {
+    fn only_an_address_that_protects_secrets_is_accepted(
+        #[case] url: &str,
+        #[case] expected: Option<ConfigError>,
+    ) {
         let errors = PrometheusConfig::builder(url).build().err();
         assert_eq!(errors, expected.map(|error| ConfigErrors::of(vec![error])));
     }
 
     #[test]
-    fn plain_http_is_taken_where_it_is_allowed() {
+    fn plain_http_is_accepted_if_allowed() {
         let builder =
             PrometheusConfig::builder("http://prometheus.monitoring.svc:9090").allow_plain_http(true);
         assert!(builder.build().is_ok());
     }
 
     #[test]
-    fn every_mistake_is_told_at_once() {
+    fn all_mistakes_are_reported_together() {
         let errors = PrometheusConfig::builder("nowhere")
             .auth(Auth::Basic {
                 user: "a:b".to_owned(),

@@ -34,7 +34,7 @@ pub enum ErrorKind {
     /// No connection, or a connection that ended before a response began.
     #[error("no response from {host}{}", connection_remedy(source))]
     Unreachable {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The HTTP library's error.
         #[source]
@@ -43,7 +43,7 @@ pub enum ErrorKind {
     /// No complete response in time, according to our timeout or the server's.
     #[error("{host} did not respond in time: {message}")]
     Timeout {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// Which timeout expired.
         message: String,
@@ -51,19 +51,19 @@ pub enum ErrorKind {
     /// A truncated response.
     #[error("{host} sent a truncated response: {why}")]
     CutShort {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// How the truncation was detected.
         why: String,
     },
     /// The credentials were rejected.
     #[error(
-        "{host} refused {} with {status}: {message}; the token or password is missing, wrong or expired, or may not read metrics{}",
+        "{host} refused {} with {status}: {message}; the token or password is missing, wrong or expired, or lacks permission to read metrics{}",
         if *.status == 403 { "POST and GET of /api/v1/query" } else { "the credentials" },
         if *.has_tenant { "" } else { " (multi-tenant storage may also require a tenant)" }
     )]
     Unauthorized {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The HTTP status: 401 or 403.
         status: u16,
@@ -74,11 +74,11 @@ pub enum ErrorKind {
     },
     /// A response that is not from a Prometheus API.
     #[error(
-        "{host} answered with {status}, but not as a Prometheus API does, beginning `{excerpt}`; {}",
+        "{host} responded with {status}, but not like a Prometheus API; the response begins with `{excerpt}`; {}",
         not_prometheus_remedy(*.status)
     )]
     NotPrometheus {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The HTTP status.
         status: u16,
@@ -88,7 +88,7 @@ pub enum ErrorKind {
     /// The server rejected the query.
     #[error("{host} cannot answer the query ({error_type}): {message}")]
     BadQuery {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The API's name for the kind of error.
         error_type: String,
@@ -101,7 +101,7 @@ pub enum ErrorKind {
              families"
     )]
     TooLarge {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// Which limit was exceeded.
         message: String,
@@ -109,7 +109,7 @@ pub enum ErrorKind {
     /// The server refused the request for another reason.
     #[error("{host} refused with {status}: {message}{}", remedy(*.status))]
     Refused {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// The HTTP status.
         status: u16,
@@ -121,7 +121,7 @@ pub enum ErrorKind {
     /// A successful response with an unexpected structure.
     #[error("{host} sent a response that cannot be read: {why}")]
     Unreadable {
-        /// The host.
+        /// Host that the request was sent to.
         host: String,
         /// Position and kind of the problem. Contains nothing else from the response.
         why: String,
@@ -131,14 +131,14 @@ pub enum ErrorKind {
 fn not_prometheus_remedy(status: u16) -> &'static str {
     match status {
         405 => "it allows neither POST nor GET of /api/v1/query: let the gateway in front of it allow GET",
-        _ => "check the base URL: it must include its path, but not /api/v1",
+        _ => "check the base URL: it must include the server's path prefix, if there is one, but not /api/v1",
     }
 }
 
 fn remedy(status: u16) -> &'static str {
     match status {
         300..=399 => {
-            "; it points to another address, which is not followed with credentials: use that address"
+            "; it redirects to another address, and credentials are not sent there: set the base URL to that address"
         }
         429 => "; it limits the request rate",
         _ => "",
@@ -198,7 +198,7 @@ impl Error {
 }
 
 impl ErrorKind {
-    /// Whether another method may succeed, because a gateway may allow GET only.
+    /// Returns whether another method may succeed, because a gateway may allow GET only.
     pub(crate) fn may_be_the_method(&self) -> bool {
         matches!(
             self,
@@ -207,7 +207,7 @@ impl ErrorKind {
         )
     }
 
-    /// Whether to retry the same request immediately. A request that timed out would take as long again.
+    /// Returns whether to retry the same request immediately. A request that timed out would take as long again.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::CutShort { .. } => true,

@@ -1,5 +1,5 @@
-//! Short queries before a long read: is this a Prometheus API, which families does it have, and at what
-//! interval are samples stored.
+//! Short queries before a long read: whether a server is a Prometheus API, which families it has, and at what interval samples
+//! are stored.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn one_series_is_named_by_all_its_labels() {
+    fn one_series_is_selected_by_all_its_labels() {
         let labels = [
             ("a".to_owned(), "x\"y".to_owned()),
             ("not.a.name".to_owned(), "z".to_owned()),

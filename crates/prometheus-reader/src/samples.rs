@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::selector::{Namespaces, Query, ceil_ms, is_family_name, range, selector};
 
 const OPERATION: &str = "read samples from Prometheus";
-/// After this number of parts without problems, the next one may be twice as long.
+/// Number of parts without problems after which the next one may be twice as long.
 const PARTS_TO_GROW: u32 = 16;
 /// Maximum number of messages that are kept.
 const MOST_REMARKS: usize = 20;
@@ -151,7 +151,7 @@ fn check(query: &Query<'_>) -> Result<(), ErrorKind> {
     let wrong = |why| Err(ErrorKind::Question(why));
     if query.from > query.to {
         return wrong(format!(
-            "the span ends at {} before it begins at {}",
+            "the end of the span ({}) is before its start ({})",
             query.to, query.from
         ));
     }
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_grow_back_after_a_while_without_trouble() {
+    fn parts_grow_again_after_a_while_without_problems() {
         let mut parts = Parts::new(SignedDuration::from_mins(8), 4);
         assert!(parts.shrink(&too_large(), parts.length));
         for _ in 1..PARTS_TO_GROW {
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn other_failures_are_not_cured_by_asking_for_less() {
+    fn other_failures_do_not_shrink_a_part() {
         let mut parts = Parts::new(SignedDuration::from_hours(6), 3);
         assert!(!parts.shrink(&ErrorKind::Question("q".to_owned()), 1_000_000));
     }

@@ -100,7 +100,7 @@ impl Namespaces {
     }
 }
 
-/// The alternatives of a regular expression that match a namespace in each form that the label may have.
+/// Returns the alternatives of a regular expression that match a namespace in each form that the label may have.
 fn alternatives(bare: &str, accounts: Option<&BTreeSet<String>>) -> String {
     let name = escape_regex(bare);
     match accounts {
@@ -232,7 +232,7 @@ mod tests {
     #[case::bare_name_first(&["pay", "pay.a1"], &[(NAMESPACE, "pay.b2")], true)]
     #[case::another_name(&["pay"], &[(NAMESPACE, "payroll.a1")], false)]
     #[case::no_namespace(&["pay"], &[], false)]
-    fn a_series_belongs_to_whom_it_names(
+    fn a_series_belongs_to_the_namespace_in_its_labels(
         #[case] names: &[&str],
         #[case] series: &[(&str, &str)],
         #[case] expected: bool,
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn many_namespaces_are_asked_for_in_groups_and_each_once() {
+    fn many_namespaces_are_queried_in_groups_and_each_once() {
         let names: Vec<String> = (0..2_000)
             .map(|number| format!("namespace-{}.a{}", number / 2, number % 2))
             .collect();
@@ -284,7 +284,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_string_of_the_query_language_reads_back(text in ".*") {
+        fn a_quoted_string_can_be_parsed_again(text in ".*") {
             let quoted = quoted(&text);
             let inner = &quoted[1..quoted.len() - 1];
             let mut read = String::new();

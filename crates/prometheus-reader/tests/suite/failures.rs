@@ -102,7 +102,7 @@ fn word(kind: &ErrorKind) -> &'static str {
 #[case::too_many_requests(429, r#"{"status":"error","errorType":"too_many_requests","error":"the request has been rejected because the tenant exceeded the request rate limit"}"#, "refused", true)]
 #[case::unknown_operation(501, "", "refused", false)]
 #[tokio::test]
-async fn an_answer_is_told_for_what_it_is(
+async fn every_kind_of_response_is_classified(
     #[case] status: u16,
     #[case] body: &str,
     #[case] expected: &str,
@@ -131,7 +131,7 @@ async fn texts_name_the_host_and_the_remedy() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_unreachable_with_its_cause() {
+async fn a_refused_connection_is_unreachable_with_its_cause() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -170,7 +170,7 @@ async fn raw(answer: &'static [u8]) -> String {
     b"HTTP/1.1 200 OK\r\n\r\n{\"status\":\"success\",\"data\":{\"result\":[{\"metric\":{},\"values\":[[1,\"1\"]"
 )]
 #[tokio::test]
-async fn a_cut_answer_hands_nothing_out(#[case] answer: &'static [u8]) {
+async fn a_truncated_response_returns_no_samples(#[case] answer: &'static [u8]) {
     let client = client(builder(&raw(answer).await));
     let result = client
         .samples(&actions(0, 60), |sample| panic!("yielded {sample:?}"))
@@ -184,7 +184,7 @@ async fn a_cut_answer_hands_nothing_out(#[case] answer: &'static [u8]) {
 }
 
 #[tokio::test]
-async fn a_slow_answer_is_a_timeout() {
+async fn a_slow_response_is_a_timeout() {
     let server = answering(json(200, EMPTY).set_delay(Duration::from_secs(30))).await;
     let client = client(builder(&server.uri()).timeout(Duration::from_millis(200)));
     let begun = Instant::now();
@@ -216,7 +216,7 @@ async fn slow_parts_are_halved_as_often_as_there_are_attempts() {
 }
 
 #[tokio::test]
-async fn a_wait_that_is_asked_for_is_kept() {
+async fn a_requested_wait_is_honored() {
     let server = MockServer::start().await;
     Mock::given(any())
         .respond_with(json(429, "slow down").insert_header("retry-after", "1"))
@@ -259,7 +259,7 @@ async fn attempts_are_bounded() {
 }
 
 #[tokio::test]
-async fn a_partial_answer_is_told_with_its_family_and_span() {
+async fn a_partial_response_is_reported_with_its_family_and_span() {
     let body = r#"{"status":"success","warnings":["store 10.0.0.7 is away"],"infos":["PromQL info: x"],
         "data":{"resultType":"matrix","result":[{"metric":{"n":"a"},"values":[[30,"1"]]}]}}"#;
     let server = answering(json(200, body)).await;
@@ -280,7 +280,7 @@ async fn a_partial_answer_is_told_with_its_family_and_span() {
 }
 
 #[tokio::test]
-async fn absent_from_a_partial_answer_is_unknown() {
+async fn absent_from_a_partial_response_is_unknown() {
     let body = r#"{"status":"success","warnings":["away"],"data":{"resultType":"vector","result":[]}}"#;
     let server = answering(json(200, body)).await;
     let found = client(builder(&server.uri()))
@@ -321,7 +321,7 @@ async fn a_secret_is_never_shown_even_if_the_server_echoes_it(#[case] auth: Auth
 }
 
 #[tokio::test]
-async fn a_question_without_sense_is_not_asked() {
+async fn an_invalid_query_is_not_sent() {
     let server = answering(json(200, EMPTY)).await;
     let client = client(builder(&server.uri()));
     let mut query = actions(60, 0);

@@ -17,7 +17,7 @@ fn form(request: &Request) -> HashMap<String, String> {
 }
 
 #[tokio::test]
-async fn one_question_is_one_instant_query_of_a_range() {
+async fn a_query_is_one_instant_query_of_a_range() {
     let server = MockServer::start().await;
     Mock::given(method("POST"))
         .and(path("/prometheus/api/v1/query"))
@@ -65,7 +65,7 @@ async fn a_user_and_a_password_are_sent_as_basic_authentication() {
 }
 
 #[tokio::test]
-async fn a_series_on_a_border_comes_once_whichever_end_the_server_includes() {
+async fn a_sample_on_a_boundary_is_returned_once_whichever_end_the_server_includes() {
     // Ten times per second, and just before.
     let stored = || (1..6_000).flat_map(|tenth| [tenth * 100 - 1, tenth * 100]);
     // Prometheus 2 includes both ends of a range, Prometheus 3 and VictoriaMetrics only the later one.
@@ -104,7 +104,7 @@ async fn a_series_on_a_border_comes_once_whichever_end_the_server_includes() {
 }
 
 #[tokio::test]
-async fn a_server_that_tells_nothing_of_itself_is_still_one() {
+async fn a_server_that_does_not_report_its_version_is_accepted() {
     let server = MockServer::start().await;
     Mock::given(path("/api/v1/query"))
         .and(body_string_contains("vector"))

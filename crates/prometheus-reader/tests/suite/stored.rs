@@ -214,7 +214,7 @@ async fn what_is_read_is_what_was_exposed_minute_by_minute() {
 }
 
 #[tokio::test]
-async fn what_the_real_server_finds_too_much_is_halved() {
+async fn a_query_that_is_too_large_for_the_real_server_is_halved() {
     let Some(world) = world().await else { return };
     let (_, coverage) = world.read(world.job(JOB), &world.query()).await;
     assert!(
@@ -224,7 +224,7 @@ async fn what_the_real_server_finds_too_much_is_halved() {
 }
 
 #[tokio::test]
-async fn short_parts_give_the_same_and_nothing_twice() {
+async fn short_parts_return_the_same_samples_and_none_twice() {
     let Some(world) = world().await else { return };
     let parts = world.job(JOB).longest_span(SignedDuration::from_mins(1));
     // The boundaries of the parts are exactly the times of the samples.
@@ -305,7 +305,7 @@ async fn a_missing_family_is_absent() {
 }
 
 #[tokio::test]
-async fn the_interval_is_a_minute_where_the_clouds_times_are_kept_and_less_where_not() {
+async fn the_interval_is_a_minute_if_timestamps_are_honored_and_less_if_not() {
     let Some(world) = world().await else { return };
     let now = Timestamp::now();
     let honored = client(world.job(JOB)).scrape_interval(FAMILY, now).await;
@@ -320,7 +320,7 @@ async fn the_interval_is_a_minute_where_the_clouds_times_are_kept_and_less_where
 }
 
 #[tokio::test]
-async fn stale_markers_are_no_samples() {
+async fn stale_markers_are_not_samples() {
     let Some(world) = world().await else { return };
     let query = Query {
         families: &[FAMILY],
@@ -336,7 +336,7 @@ async fn stale_markers_are_no_samples() {
 }
 
 #[tokio::test]
-async fn a_real_server_tells_its_version() {
+async fn a_real_server_reports_its_version() {
     let Some(world) = world().await else { return };
     let info = client(builder(&world.prometheus.url()))
         .check()

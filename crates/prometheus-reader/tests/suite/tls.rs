@@ -53,7 +53,7 @@ async fn start() -> (String, String) {
 }
 
 #[tokio::test]
-async fn an_authority_of_ones_own_is_trusted_when_it_is_given() {
+async fn a_custom_authority_is_trusted_if_configured() {
     let (url, authority) = start().await;
     let trusting = client(builder(&url).custom_ca(authority));
     let coverage = trusting.samples(&actions(0, 60), |_| {}).await;
@@ -61,7 +61,7 @@ async fn an_authority_of_ones_own_is_trusted_when_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_not_trusted_and_the_remedy_is_told() {
+async fn an_unknown_authority_is_not_trusted_and_the_error_has_a_remedy() {
     let (url, _) = start().await;
     let (_, another) = start().await;
     for config in [builder(&url), builder(&url).custom_ca(another)] {
@@ -74,7 +74,7 @@ async fn a_stranger_is_not_trusted_and_the_remedy_is_told() {
 }
 
 #[tokio::test]
-async fn a_read_can_be_a_task_of_its_own() {
+async fn a_read_can_run_in_a_separate_task() {
     let (url, authority) = start().await;
     let client = client(builder(&url).custom_ca(authority));
     let read = tokio::spawn(async move {

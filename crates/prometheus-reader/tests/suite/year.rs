@@ -100,7 +100,7 @@ async fn read(builder: prometheus_reader::PrometheusConfigBuilder) -> prometheus
 }
 
 #[tokio::test]
-async fn a_year_is_never_held_at_once() {
+async fn a_year_is_never_in_memory_at_once() {
     let (url, played) = start(i64::MAX / 4).await;
     let coverage = read(builder(&url)).await;
     assert_eq!(coverage.requests, 4 * 365);
@@ -110,7 +110,7 @@ async fn a_year_is_never_held_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_over_our_own_bound_is_asked_for_in_smaller_parts() {
+async fn a_response_above_our_limit_is_requested_in_smaller_parts() {
     let (url, _) = start(i64::MAX / 4).await;
     let bounded = builder(&url)
         .longest_span(SignedDuration::from_hours(24 * 7))
@@ -125,7 +125,7 @@ async fn what_is_over_our_own_bound_is_asked_for_in_smaller_parts() {
 }
 
 #[tokio::test]
-async fn what_is_too_much_for_the_server_is_halved() {
+async fn a_query_that_is_too_large_for_the_server_is_halved() {
     let (url, played) = start(1_500).await;
     let coverage = read(builder(&url).longest_span(SignedDuration::from_hours(24))).await;
     let refused = played.refused.load(Ordering::Relaxed);
@@ -139,7 +139,7 @@ async fn what_is_too_much_for_the_server_is_halved() {
 }
 
 #[tokio::test]
-async fn a_minute_that_is_too_much_is_an_error_with_the_servers_words() {
+async fn a_minute_that_is_too_large_is_an_error_with_the_servers_message() {
     let (url, played) = start(1).await;
     let error = client(builder(&url))
         .samples(&actions(0, YEAR), |_| {})
