@@ -1,4 +1,4 @@
-//! A message and its Block Kit payload, which always fits Slack's limits and never mentions anybody.
+//! A message and its Block Kit payload, which always fits Slack's limits and never mentions anyone.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ impl Severity {
         }
     }
 
-    /// Title of a message without its own title.
+    /// Returns the title for a message that sets none.
     const fn title(self) -> &'static str {
         match self {
             Self::Info => ":information_source: Notification",
@@ -54,7 +54,7 @@ pub struct Message {
 pub struct Section {
     /// Heading of the group.
     pub heading: Option<String>,
-    /// The lines.
+    /// Lines of the group, in order.
     pub lines: Vec<String>,
 }
 
@@ -67,9 +67,9 @@ const LONGEST_SECTION: usize = 3_000;
 const LONGEST_CONTEXT: usize = 1_000;
 const MOST_CONTEXT: usize = 10;
 const LONGEST_FALLBACK: usize = 3_000;
-/// Leaves room for the header, the context and the fallback text.
+/// Maximum characters of all sections, which leaves room for the header, the context and the fallback text.
 const LONGEST_SECTIONS: usize = 8_000;
-/// A line of a digest is one sentence. A longer one is truncated, so that it does not displace the others.
+/// Maximum characters of a line. A longer one is truncated, so that it does not displace the others.
 const LONGEST_LINE: usize = 600;
 
 impl Message {
@@ -101,7 +101,7 @@ impl Message {
         json!({ "text": self.fallback(), "blocks": blocks })
     }
 
-    /// The title, prefixed with the emoji of its severity.
+    /// Returns the title, prefixed with the emoji of its severity.
     fn headline(&self) -> String {
         match one_line(&self.title).as_str() {
             "" => self.severity.title().to_owned(),
@@ -109,7 +109,7 @@ impl Message {
         }
     }
 
-    /// The texts of all sections, with as many lines as fit. The remaining lines are counted.
+    /// Returns the texts of all sections, with as many lines as fit. The remaining lines are counted.
     fn section_texts(&self) -> Vec<String> {
         // Header and context are blocks too.
         let most = MOST_BLOCKS - 2;
@@ -186,7 +186,7 @@ fn more(count: usize) -> String {
     format!("... and {count} more")
 }
 
-/// Removes line breaks, so that data cannot look like another line of ours.
+/// Removes line breaks, so that data cannot pass for another line of the message.
 fn one_line(text: &str) -> String {
     text.split(|c: char| c.is_whitespace() || c.is_control())
         .filter(|word| !word.is_empty())
@@ -203,8 +203,8 @@ fn cut(text: &str, longest: usize) -> String {
     kept
 }
 
-/// Escapes Slack's control characters (`&`, `<`, `>`), so that data can neither create links nor mention
-/// anybody. Truncates the text without splitting an escape.
+/// Escapes Slack's control characters (`&`, `<`, `>`), so that data can neither create links nor mention anyone. Truncates the
+/// text without splitting an escape.
 fn escaped(text: &str, longest: usize) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut used = 0;
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_a_title_has_a_header_all_the_same() {
+    fn a_message_without_a_title_still_has_a_header() {
         let mut message = message(1);
         message.title = " \u{7}\n".to_owned();
         assert_eq!(
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn data_can_mention_nobody() {
+    fn data_cannot_mention_anyone() {
         let mut message = message(1);
         message.title = "<!channel> R&D".to_owned();
         message.sections[0].lines = vec![

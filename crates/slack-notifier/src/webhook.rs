@@ -218,7 +218,7 @@ impl JsonAnswer {
     }
 }
 
-/// Posts messages.
+/// Posts messages to an incoming webhook.
 #[derive(Debug, Clone)]
 pub struct Webhook {
     http: reqwest::Client,
@@ -329,7 +329,7 @@ struct Failure {
 }
 
 impl ErrorKind {
-    /// Whether the address itself was rejected, which is the case if the webhook was removed or disabled.
+    /// Returns whether the address itself was rejected, which is the case if the webhook was removed or disabled.
     fn is_of_address(&self) -> bool {
         match self {
             Self::Refused { status, .. } => matches!(status, 401 | 403 | 404 | 410),
@@ -337,7 +337,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same message may be delivered later.
+    /// Returns whether the same message may be delivered later.
     fn is_passing(&self) -> bool {
         match self {
             // A lost response may mean that the message was posted. A duplicate is better than a lost alert.
@@ -350,7 +350,7 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the message may have been rejected because of its format.
+    /// Returns whether the message may have been rejected because of its format.
     fn is_refused_payload(&self) -> bool {
         match self {
             Self::Transport(_) => false,
@@ -387,7 +387,7 @@ mod tests {
         Some(ConfigError::WorkflowTrigger("triggers"))
     )]
     #[case::a_proxy_with_such_a_path("https://proxy.example/triggers/x", None)]
-    fn only_addresses_that_keep_the_secret_are_accepted(
+    fn only_addresses_that_protect_the_secret_are_accepted(
         #[case] url: &str,
         #[case] expected: Option<ConfigError>,
     ) {
