@@ -125,17 +125,17 @@ fn cache_folder() -> PathBuf {
     base.join("temporal-dev-server").join(PINNED_VERSION)
 }
 
-/// One way to obtain the command that failed.
+/// A failed attempt to obtain the command.
 #[derive(Debug, thiserror::Error)]
 enum ObtainError {
-    #[error("there is no build for {system} on {machine}")]
+    #[error("no build is available for {system} on {machine}")]
     NoBuild {
         system: &'static str,
         machine: &'static str,
     },
     #[error("Go is not installed")]
     NoGo,
-    #[error("not done in {} min", OBTAIN_TIMEOUT.as_secs() / 60)]
+    #[error("not finished after {} min", OBTAIN_TIMEOUT.as_secs() / 60)]
     TooSlow,
     #[error(transparent)]
     Io(#[from] std::io::Error),

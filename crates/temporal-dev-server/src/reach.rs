@@ -37,7 +37,7 @@ pub async fn reach(
         });
     }
     progress(&format!(
-        "nothing listens on {address}; starting a Temporal development server"
+        "nothing is listening on {address}; starting a Temporal development server"
     ));
     let server = start(options, progress).await?;
     Ok(Reached {

@@ -140,8 +140,7 @@ impl DevServer {
         self.ui
     }
 
-    /// Healthy means that it accepts connections. The first request may still have to be retried, as with any
-    /// server.
+    /// Waits until the server accepts connections. The first request may still have to be retried, as with any server.
     async fn wait_until_healthy(&mut self) -> Result<(), StartError> {
         let begun = Instant::now();
         loop {
@@ -179,7 +178,7 @@ impl Drop for DevServer {
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 fn free_port() -> SocketAddr {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     TcpListener::bind(any)
