@@ -18,10 +18,10 @@ pub enum ConnectError {
     #[error("cannot load this system's certificate authorities: {0}")]
     Authorities(rustls::Error),
     /// Not a valid address.
-    #[error("TEMPORAL_ADDRESS: `{0}` is not host and port, such as localhost:7233")]
+    #[error("TEMPORAL_ADDRESS: `{0}` is not in the form HOST:PORT, such as localhost:7233")]
     Address(String),
     /// A URL instead of host and port.
-    #[error("TEMPORAL_ADDRESS: `{address}` is a URL; write `{host_and_port}`, host and port only")]
+    #[error("TEMPORAL_ADDRESS: `{address}` is a URL; use `{host_and_port}`, host and port only")]
     AddressIsUrl {
         /// The address as given.
         address: String,
@@ -31,11 +31,11 @@ pub enum ConnectError {
     /// A file that cannot be read.
     #[error("{setting}: the file {} cannot be read: {cause}", .path.display())]
     File {
-        /// The setting with its path.
+        /// Name of the setting that specifies the file.
         setting: &'static str,
         /// Path of the file.
         path: PathBuf,
-        /// The error.
+        /// Why the file cannot be read.
         cause: std::io::Error,
     },
     /// A certificate or key that cannot be used.
@@ -45,7 +45,7 @@ pub enum ConnectError {
         setting: &'static str,
         /// The file, or the value itself.
         what: String,
-        /// The problem.
+        /// Why the certificate or key cannot be used.
         problem: PemProblem,
     },
     /// The server's certificate is not trusted.
@@ -76,7 +76,7 @@ pub enum ConnectError {
     },
     /// The server does not use TLS.
     #[error(
-        "{address} does not speak TLS, and {because} is never sent unencrypted: use the server's TLS address, or for a local server unset it"
+        "{address} does not speak TLS, and {because} is never sent unencrypted: use the server's TLS address, or, for a local server, unset it"
     )]
     NotEncrypted {
         /// Address of the server.
@@ -98,7 +98,7 @@ pub enum ConnectError {
     },
     /// The namespace does not exist.
     #[error(
-        "the namespace `{namespace}` (TEMPORAL_NAMESPACE) does not exist at {address}: create it (`temporal operator namespace create --namespace {namespace}`), or in Temporal Cloud give its full name with the account, such as orders.a1b2c"
+        "the namespace `{namespace}` (TEMPORAL_NAMESPACE) does not exist at {address}: create it (`temporal operator namespace create --namespace {namespace}`), or, in Temporal Cloud, use the full name including the account, such as orders.a1b2c"
     )]
     NamespaceMissing {
         /// Address of the server.
@@ -108,7 +108,7 @@ pub enum ConnectError {
     },
     /// The credential lacks permission for the namespace.
     #[error(
-        "the credential ({setting}) may not {attempt} the namespace `{namespace}` (TEMPORAL_NAMESPACE) at {address}: {message}; give it Write permission on that namespace, or set another one"
+        "the credential ({setting}) is not allowed to {attempt} the namespace `{namespace}` (TEMPORAL_NAMESPACE) at {address}: {message}; grant it Write permission on that namespace, or use another credential"
     )]
     NamespaceRefused {
         /// Address of the server.
@@ -127,7 +127,7 @@ pub enum ConnectError {
     Unreachable {
         /// Address of the server.
         address: String,
-        /// The reason.
+        /// Why the service cannot be reached.
         text: String,
     },
 }
@@ -207,7 +207,7 @@ impl ConnectError {
                 })
             }
             TlsFailure::Alert(alert) => {
-                // In TLS 1.2, a server that misses a client certificate sends the general handshake failure.
+                // In TLS 1.2, a server that requires a missing client certificate sends the general handshake failure.
                 let wants_one = is_about_certificates(*alert) || *alert == AlertDescription::HandshakeFailure;
                 wants_one.then_some(Self::CertificateRequired { address })
             }
@@ -283,7 +283,7 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
 /// Explains why a server's certificate is not trusted, and what to set.
 fn distrust(error: &CertificateError, connection: &ConnectionSettings) -> String {
     let authority = match connection.authority_setting() {
-        Some(setting) => format!("it was not signed by the certificate authority that is set ({setting})"),
+        Some(setting) => format!("it was not signed by the configured certificate authority ({setting})"),
         None => "it was signed by a certificate authority that this system does not know: set \
                  TEMPORAL_TLS_SERVER_CA_CERT_PATH to that authority's certificate"
             .to_owned(),
@@ -323,7 +323,7 @@ fn innermost(cause: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// Whether the server did not understand an unencrypted connection.
+/// Returns whether the server did not understand an unencrypted connection.
 fn is_puzzled(text: &str) -> bool {
     ["frame", "reset", "broken pipe", "closed", "http2", "protocol"]
         .iter()

@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum pause between two attempts of the first connection.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// A new server accepts connections a moment before it has its namespaces.
+/// Time to wait for the namespace, because a new server accepts connections a moment before it has its namespaces.
 const NEW_SERVER: Duration = Duration::from_secs(5);
 
 impl ConnectionSettings {
@@ -37,7 +37,7 @@ impl ConnectionSettings {
         self.connect_with(None).await
     }
 
-    /// Connects once, with metrics for the calls.
+    /// Connects once, and records metrics of the calls on the connection.
     pub(crate) async fn connect_with(&self, meter: Option<TemporalMeter>) -> Result<Client, ConnectError> {
         let scheme = if self.is_encrypted() { "https" } else { "http" };
         let target = target(scheme, &self.address)?;
@@ -370,7 +370,7 @@ mod tests {
         let error = target("http", "http://localhost:7233/").expect_err("refused");
         assert_eq!(
             error.to_string(),
-            "TEMPORAL_ADDRESS: `http://localhost:7233/` is a URL; write `localhost:7233`, host and port only"
+            "TEMPORAL_ADDRESS: `http://localhost:7233/` is a URL; use `localhost:7233`, host and port only"
         );
     }
 }

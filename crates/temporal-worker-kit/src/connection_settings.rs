@@ -19,7 +19,7 @@ pub struct ConnectionSettings {
     pub server_ca: Option<Pem>,
     /// The name that the server's certificate must have, if it differs from the address.
     pub server_name: Option<String>,
-    /// The identity of this process in the service's lists.
+    /// The identity under which the service lists this process.
     pub identity: String,
     /// Number of connections that the task queues of this process share.
     pub connections: usize,
@@ -52,7 +52,7 @@ pub enum Credential {
     ApiKey(Secret),
     /// A client certificate and its key.
     Certificate {
-        /// The certificate.
+        /// Client certificate.
         certificate: Pem,
         /// Private key of the certificate.
         key: Pem,

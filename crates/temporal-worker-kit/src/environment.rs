@@ -118,7 +118,7 @@ fn profile(environment: &BTreeMap<String, String>) -> Result<ClientConfigProfile
         && !std::path::Path::new(file).is_file()
     {
         let problem =
-            "the file that `TEMPORAL_CONFIG_FILE` names does not exist; fix the path or unset the variable";
+            "the file set in `TEMPORAL_CONFIG_FILE` does not exist; fix the path or unset the variable";
         return Err(Mistake::new(place, problem));
     }
     load_client_config_profile(LoadClientConfigProfileOptions::default(), Some(&selecting)).map_err(|error| {

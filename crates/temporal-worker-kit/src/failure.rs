@@ -1,4 +1,4 @@
-//! Texts of failures from the service, which the client library formats with their debug output.
+//! Extracts the messages of failures from the service, which the client library formats as debug output.
 
 use std::iter::successors;
 

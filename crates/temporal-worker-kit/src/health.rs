@@ -58,7 +58,7 @@ pub(crate) struct Health(Arc<State>);
 
 struct State {
     phase: RwLock<(Phase, Option<SharedClient>)>,
-    /// Why the service rejects polls, while it does.
+    /// Why the service rejects polls; `None` while it accepts them.
     refused: RwLock<Option<String>>,
     // An asynchronous lock, because it is held while the server is asked.
     last: Mutex<Option<(Instant, Result<(), NotReady>)>>,

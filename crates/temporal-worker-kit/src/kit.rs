@@ -78,7 +78,7 @@ impl Kit {
         self.registry.client()
     }
 
-    /// Adds routes to the address of `/metrics`.
+    /// Adds routes to the server that serves `/metrics`.
     #[must_use]
     pub fn routes(mut self, routes: Router) -> Self {
         self.routes = self.routes.merge(routes);

@@ -18,9 +18,9 @@ pub enum KitError {
     /// The metrics address is not available.
     #[error("cannot listen on {address}, which another process may be using; choose another address")]
     Listen {
-        /// The address.
+        /// Address to listen on.
         address: SocketAddr,
-        /// The error.
+        /// Why the address is not available.
         #[source]
         source: std::io::Error,
     },
@@ -35,13 +35,13 @@ pub enum KitError {
     Worker {
         /// Task queue of the worker.
         task_queue: String,
-        /// The cause.
+        /// Why the worker ended.
         text: String,
     },
     /// The service rejected this process's polls until the SDK gave up.
     #[error("{0}, then start the worker again")]
     Refused(String),
     /// Workers did not stop in time.
-    #[error("{0} workers did not stop within the grace period; their activities are retried elsewhere")]
+    #[error("{} did not stop within the grace period; running activities are retried elsewhere", human_text::counted(*.0, "worker"))]
     NotDrained(usize),
 }

@@ -50,8 +50,8 @@ impl LogSettings {
     }
 }
 
-/// Returns whether a text is a level or a filter. A lone word that is no level, such as `verbose`, is a target to `tracing`, of
-/// which everything would be logged, and nothing else.
+/// Returns whether a text is a level or a filter. `tracing` would take a single word that is not a level, such as `verbose`, for
+/// a target, and log only that target.
 pub(crate) fn is_filter(text: &str) -> bool {
     let is_known = |part: &str| {
         let is_level = !part.is_empty() && part.parse::<LevelFilter>().is_ok();

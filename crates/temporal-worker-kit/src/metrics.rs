@@ -73,7 +73,7 @@ fn counts<'c>(counts: &'c BTreeMap<String, Counts>, name: &str) -> Option<&'c Co
     counts.get(name).or_else(|| counts.get(OTHER))
 }
 
-/// Counts one while it exists.
+/// Counts as one running execution while it exists.
 struct Active<'c>(&'c AtomicI64);
 
 impl<'c> Active<'c> {

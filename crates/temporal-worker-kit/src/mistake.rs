@@ -5,7 +5,7 @@ use std::fmt;
 
 use human_text::counted;
 
-/// One mistake.
+/// A mistake in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// Place of the mistake: `worker.toml:12`, `environment`, or `registry`.

@@ -153,7 +153,7 @@ impl<'t> Section<'t> {
         if let Some(number) = number.filter(|number| number.is_finite() && *number > 0.0) {
             return Some((number, line));
         }
-        let rule = "must be a number greater than 0; leave it out for no limit";
+        let rule = "must be a number greater than 0; omit it for no limit";
         self.wrong(document, key, line, shown(&value), rule);
         None
     }

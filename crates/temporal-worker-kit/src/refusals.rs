@@ -133,12 +133,12 @@ pub(crate) async fn watch(
 
 fn sentence(settings: &ConnectionSettings, refused: &RefusedCall) -> String {
     let what = if refused.is_poll() {
-        "polls of this worker".to_owned()
+        "polls from this worker".to_owned()
     } else {
-        format!("a call of this worker ({})", refused.call)
+        format!("a call from this worker ({})", refused.call)
     };
     format!(
-        "the Temporal service at {} refuses {what} with {}: the credential ({}) has expired, was revoked, or may not use the namespace `{}`. Replace it",
+        "the Temporal service at {} refuses {what} with {}: the credential ({}) has expired, was revoked, or lacks access to the namespace `{}`. Replace it",
         settings.address,
         refused.code,
         settings.credential.setting(),

@@ -193,7 +193,7 @@ fn move_names<'r>(
         .collect()
 }
 
-/// The SDK shows the names of activities only in its `Debug` output.
+/// Returns the names of activities, which the SDK shows only in its `Debug` output.
 fn names_of(definitions: &ActivityDefinitions) -> BTreeSet<String> {
     let text = format!("{definitions:?}");
     let list = text.find('[').zip(text.rfind(']'));

@@ -55,7 +55,7 @@ impl Generation {
         Ok(generation)
     }
 
-    /// Asks the workers to finish running tasks and accept no more.
+    /// Asks the workers to finish running tasks and to accept no new ones.
     pub(crate) fn stop(&self) {
         for (stop, _) in &self.workers {
             stop();
@@ -80,7 +80,7 @@ impl Generation {
     }
 }
 
-/// `Worker::run` is not `Send`, and a thread per worker keeps a busy queue from delaying the others.
+/// Runs a worker on a separate thread, because `Worker::run` is not `Send` and a busy queue must not delay the others.
 fn on_thread(mut worker: Worker, task_queue: &str, ended: UnboundedSender<Ended>) -> Started {
     let stop = worker.shutdown_handle();
     let handle = tokio::runtime::Handle::current();

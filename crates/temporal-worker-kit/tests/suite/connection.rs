@@ -58,7 +58,7 @@ async fn refusal(connection: &ConnectionSettings) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_certificate_is_demanded_and_given() {
+async fn a_required_client_certificate_is_sent() {
     let world = Mutual::start(server()).await;
     let (certificate, key) = (
         world.certificates.path("client.pem"),
@@ -81,7 +81,7 @@ async fn a_client_certificate_is_demanded_and_given() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_api_key_is_demanded_and_given_encrypted() {
+async fn a_required_api_key_is_sent_encrypted() {
     let certificates = Certificates::make();
     let rules = Rules {
         key: Some(KEY),
@@ -114,7 +114,7 @@ async fn an_api_key_is_demanded_and_given_encrypted() {
 #[case::windows(|pem: &str| pem.replace('\n', "\r\n"))]
 #[case::byte_order_mark(|pem: &str| format!("\u{feff}{pem}"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn certificates_are_accepted_as_people_write_them(#[case] write: fn(&str) -> String) {
+async fn common_variants_of_certificates_are_accepted(#[case] write: fn(&str) -> String) {
     let world = Mutual::start(server()).await;
     let of = |name: &str| write(&std::fs::read_to_string(world.certificates.path(name)).expect("readable"));
     let (ca, certificate, key) = (of("ca.pem"), of("client.pem"), of("client.key"));
@@ -209,7 +209,7 @@ async fn certificates_that_cannot_be_used_are_named_with_setting_and_file() {
         let text = refusal(&connection).await;
         assert!(text.starts_with(setting) && text.contains(problem), "{text}");
     }
-    // A certificate in order, signed by an authority that this server does not know.
+    // A valid certificate, signed by an authority that this server does not know.
     let (certificate, key) = (others.path("client.pem"), others.path("client.key"));
     let given = [
         ("TEMPORAL_CERT_PATH", certificate.as_str()),
@@ -272,10 +272,13 @@ async fn a_key_is_not_sent_to_a_server_without_encryption() {
 }
 
 #[rstest]
-#[case::read("DescribeNamespace", "may not read the namespace `default`")]
-#[case::write("SignalWorkflowExecution", "may not use the namespace `default`")]
+#[case::read("DescribeNamespace", "is not allowed to read the namespace `default`")]
+#[case::write("SignalWorkflowExecution", "is not allowed to use the namespace `default`")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_may_not_be_used_is_found_out(#[case] call: &'static str, #[case] expected: &str) {
+async fn missing_permission_for_the_namespace_is_detected(
+    #[case] call: &'static str,
+    #[case] expected: &str,
+) {
     let server = server();
     let certificates = Certificates::make();
     let proxy = Proxy::start(server, certificates.server(false), Rules::default()).await;
@@ -308,7 +311,7 @@ async fn a_namespace_that_may_not_be_used_is_found_out(#[case] call: &'static st
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_namespace_that_does_not_exist_is_found_out() {
+async fn a_namespace_that_does_not_exist_is_detected() {
     let server = server();
     let address = server.to_string();
     let connection = connection(&[("TEMPORAL_ADDRESS", &address), ("TEMPORAL_NAMESPACE", "nowhere")]);
@@ -364,7 +367,7 @@ async fn a_refused_key_is_read_again_from_its_file_while_the_worker_polls() {
         }
     };
     until("200 OK").await;
-    // A key that is refused while the SDK still starts ends the worker at once.
+    // A key that is refused while the SDK is still starting ends the worker at once.
     let begun = Instant::now();
     loop {
         let metrics = get(listen, "/metrics").await;

@@ -151,7 +151,7 @@ async fn two_queues_run_report_and_drain() {
         assert!(metrics.contains(expected), "{expected} is missing in\n{metrics}");
     }
 
-    // An activity that runs at the stop ends within the grace period, and its result reaches the server.
+    // An activity that is running when the worker stops ends within the grace period, and its result reaches the server.
     let start = WorkflowStartOptions::new("slow", "slow-1").build();
     client
         .start_workflow(SlowOrder::run, 1_500, start)
@@ -273,7 +273,7 @@ async fn an_activity_has_a_client_and_a_process_without_workers_starts_workflows
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_comes_later_is_waited_for_and_one_that_goes_makes_it_unready() {
+async fn a_late_server_is_waited_for_and_a_lost_one_makes_the_process_unready() {
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|listener| listener.local_addr())
         .expect("a port");
@@ -308,7 +308,7 @@ async fn a_server_that_comes_later_is_waited_for_and_one_that_goes_makes_it_unre
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn registrations_that_do_not_fit_are_all_reported_before_anything_connects() {
+async fn mismatched_registrations_are_all_reported_before_anything_connects() {
     let registry = Registry::new()
         .workflow::<Order>("orders")
         .workflow::<Order>("orders")
