@@ -195,11 +195,11 @@ async fn with_download(bytes: usize, download: ResponseTemplate) -> MockServer {
 }
 
 #[rstest]
-#[case::cut_off(FILE.len(), ResponseTemplate::new(200).set_body_string(&FILE[..900]), "the file is cut off: 900 of")]
-#[case::cut_off_and_no_size(0, ResponseTemplate::new(200).set_body_string(&FILE[..900]), "columns: the file is cut off")]
+#[case::cut_off(FILE.len(), ResponseTemplate::new(200).set_body_string(&FILE[..900]), "the file is truncated: 900 of")]
+#[case::cut_off_and_no_size(0, ResponseTemplate::new(200).set_body_string(&FILE[..900]), "columns: the file is truncated")]
 #[case::expired(FILE.len(), ResponseTemplate::new(403).set_body_string("<Error>Request has expired</Error>"), "valid for a short time only. Run the command again")]
 #[case::another_currency(0, ResponseTemplate::new(200).set_body_string(FILE.replace("USD (cents)", "EUR")), "line 2: the account is billed in `EUR`")]
-#[case::renamed_column(0, ResponseTemplate::new(200).set_body_string(FILE.replace("ContractedCost", "BilledCost")), "the column `ContractedCost` is missing; it has: BillingAccountID")]
+#[case::renamed_column(0, ResponseTemplate::new(200).set_body_string(FILE.replace("ContractedCost", "BilledCost")), "the column `ContractedCost` is missing; the file has: BillingAccountID")]
 #[case::nothing_billed(0, ResponseTemplate::new(200).set_body_string(FILE.lines().next().map(|it| format!("{it}\n")).unwrap_or_default()), "br-7ca9ac17 is empty")]
 #[tokio::test]
 async fn an_unusable_download_is_refused_with_the_remedy(
@@ -225,7 +225,7 @@ async fn a_failed_report_is_an_error_with_its_id() {
         .await;
     let error = chain(&fails(&server).await);
     assert!(
-        error.contains("could not make billing report br-7ca9ac17"),
+        error.contains("could not generate billing report br-7ca9ac17"),
         "{error}"
     );
 }
@@ -277,8 +277,8 @@ async fn the_simulated_cloud_bills_the_hours_up_to_a_day_ago() {
 }
 
 #[rstest]
-#[case::failed(BillingFault::Failed, "could not make billing report")]
-#[case::cut(BillingFault::CutShort, "the file is cut off")]
+#[case::failed(BillingFault::Failed, "could not generate billing report")]
+#[case::cut(BillingFault::CutShort, "the file is truncated")]
 #[case::columns(BillingFault::OtherColumns, "the column `ContractedCost` is missing")]
 #[case::currency(BillingFault::OtherCurrency, "billed in `EUR`")]
 #[case::expired(BillingFault::ExpiredAddress, "valid for a short time only")]

@@ -507,7 +507,7 @@ async fn an_unexpected_response_is_an_error(#[case] body: &str) {
         .await
         .expect_err("unreadable");
     assert!(
-        chain(&error).contains("is not JSON of the Cloud Ops API"),
+        chain(&error).contains("is not from the Cloud Ops API"),
         "{}",
         chain(&error)
     );

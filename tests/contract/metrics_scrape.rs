@@ -125,7 +125,7 @@ async fn a_response_is_complete_only_if_it_is_marked_complete(
 #[case::html(
     200,
     "<html>Welcome</html>",
-    "/v1/metrics answered with something other than metrics (content type text/plain), beginning \
+    "/v1/metrics returned something other than metrics (content type text/plain), beginning \
      `<html>Welcome</html>` (an HTML page)"
 )]
 #[case::json(200, r#"{"error":"x"}"#, "something other than metrics")]
@@ -230,7 +230,7 @@ async fn a_malformed_line_is_reported_with_its_family_and_namespace() {
     let text = chain(&error);
     assert!(
         text.contains(
-            "line 2, column 64 (family `temporal_cloud_v1_action_limit`, namespace `pay.a1b2c`): line not understood"
+            "line 2, column 64 (family `temporal_cloud_v1_action_limit`, namespace `pay.a1b2c`): cannot parse the line"
         ) && text.contains("abc 1790000040"),
         "{text}"
     );

@@ -196,7 +196,7 @@ async fn an_unresponsive_collector_delays_nothing_and_is_used_again_later() {
     let log = lines.text();
     assert_eq!(log.lines().count(), 2, "{log}");
     assert!(
-        log.contains("no answer") && log.contains("accepts spans again"),
+        log.contains("no response") && log.contains("accepts spans again"),
         "{log}"
     );
 }

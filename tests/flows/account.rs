@@ -331,7 +331,7 @@ async fn an_outdated_decision_is_re_evaluated_and_dropped_if_it_differs() {
     assert_eq!(outcomes, [Outcome::Refused, Outcome::Changed]);
     let error = changes[0].error.as_deref().expect("a reason");
     assert!(
-        error.contains("its metrics are now too old; the new decision is ["),
+        error.contains("the metrics behind the decision are now too old; the new decision is ["),
         "{error}"
     );
 }

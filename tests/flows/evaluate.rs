@@ -181,7 +181,7 @@ async fn a_list_that_cannot_be_read_fails_the_evaluation() {
         .expect_err("no list");
     let text = capacity_autopilot::chain(&error);
     assert!(
-        text.contains("nothing was decided") && text.contains("the API key is expired"),
+        text.contains("no decisions were made") && text.contains("the API key is expired"),
         "{text}"
     );
 }

@@ -256,8 +256,8 @@ async fn a_rate_limit_during_capacity_reads_counts_the_namespaces_that_were_not_
             .map(ToString::to_string)
             .collect::<Vec<_>>(),
         [
-            "the capacity info of 11 of 11 candidates was not read, since the Cloud Ops API limits the rate of requests (429): \
-             they are held, and the next evaluation continues with them"
+            "the capacity info of 11 of 11 candidates was not read, because the Cloud Ops API limits the rate of requests (429): \
+             these namespaces are held, and the next evaluation continues with them"
         ]
     );
     let codes = evaluation

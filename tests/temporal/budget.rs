@@ -168,7 +168,7 @@ async fn a_rate_limit_during_capacity_reads_fails_no_evaluation_and_the_next_con
         );
         assert!(
             report.warnings.iter().any(|it| it.contains(
-                "the capacity info of 1 of 1 candidate was not read, since the Cloud Ops API limits the rate of requests"
+                "the capacity info of 1 of 1 candidate was not read, because the Cloud Ops API limits the rate of requests"
             )),
             "{:?}",
             report.warnings

@@ -271,7 +271,7 @@ async fn refused_completions_alone_are_repeated_and_logged() {
             .await
     });
     let begun = Instant::now();
-    while !worker.said().contains("refuses a call of this worker (") {
+    while !worker.said().contains("refuses a call from this worker (") {
         assert!(begun.elapsed() < Duration::from_mins(1), "{}", worker.said());
         assert_eq!(worker.ready().await, Some(200));
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -310,7 +310,10 @@ async fn check_reports_a_wrong_namespace_or_key() {
     });
     let (code, said) = world.check(&[]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("may not use the namespace `default`"), "{said}");
+    assert!(
+        said.contains("is not allowed to use the namespace `default`"),
+        "{said}"
+    );
     world.key("another\n");
     let (code, said) = world.check(&[]);
     assert_eq!(code, Some(1));

@@ -92,7 +92,7 @@ pub(crate) fn read_only(settings: &Settings) -> anyhow::Result<WithTemporary> {
     match &settings.ledger {
         Some(location) if is_missing(location) => {
             tell(&format!(
-                "warning: there is no ledger at {location} yet; the worker and `temporal-capacity apply` create it"
+                "warning: there is no ledger at {location} yet; the worker and `temporal-capacity apply` create one"
             ));
             with_temporary_ledger(autopilot)
         }

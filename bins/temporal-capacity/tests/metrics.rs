@@ -67,7 +67,7 @@ fn a_malformed_line_is_reported_with_family_and_namespace() {
     let assert = metrics(&["check"], document).code(1);
     let error = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
     assert!(
-        error.contains("line 2, column 35 (family `a`, namespace `pay.a1b2c`): line not understood"),
+        error.contains("line 2, column 35 (family `a`, namespace `pay.a1b2c`): cannot parse the line"),
         "{error}"
     );
 }

@@ -81,7 +81,7 @@ fn an_unreachable_collector_does_not_fail_a_plan_and_is_a_finding_of_doctor() {
     assert!(
         traces["finding"]
             .as_str()
-            .is_some_and(|finding| finding.contains("http://127.0.0.1:1/v1/traces: no answer")),
+            .is_some_and(|finding| finding.contains("http://127.0.0.1:1/v1/traces: no response")),
         "{traces}"
     );
     let mut refused = world.command(&["plan"]);
@@ -92,7 +92,7 @@ fn an_unreachable_collector_does_not_fail_a_plan_and_is_a_finding_of_doctor() {
     let said = errors(&assert);
     assert!(
         said.contains(
-            "OTEL_EXPORTER_OTLP_ENDPOINT = `collector:4318` (environment): this is not the URL of a collector"
+            "OTEL_EXPORTER_OTLP_ENDPOINT = `collector:4318` (environment): this is not a collector URL"
         ),
         "{said}"
     );

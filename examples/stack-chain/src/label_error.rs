@@ -7,7 +7,7 @@ use crate::windows::WindowError;
 #[non_exhaustive]
 pub enum LabelError {
     /// The label takes no value but has one.
-    #[error("`{0}` takes no value; write `{0}` alone")]
+    #[error("`{0}` takes no value; use `{0}` alone")]
     TakesNoValue(String),
     /// The label needs a value but has none.
     #[error("`{label}` needs a value, as in `{example}`")]

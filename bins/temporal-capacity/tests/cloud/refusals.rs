@@ -62,7 +62,7 @@ fn a_rejected_metrics_key_is_an_error(#[case] arguments: &[&str]) {
         .code(1);
     let (text, errors) = (output(&assert), errors(&assert));
     assert!(
-        errors.contains("error: the metrics were refused with 401"),
+        errors.contains("error: the request for metrics was refused with 401"),
         "{errors}"
     );
     assert_eq!(
@@ -105,7 +105,7 @@ fn a_rate_limit_during_capacity_reads_says_how_many_were_not_read_and_exits_with
     let assert = world.run(arguments).code(1);
     let text = errors(&assert);
     assert!(
-        text.contains("candidates was not read, since the Cloud Ops API limits the rate of requests (429)")
+        text.contains("candidates was not read, because the Cloud Ops API limits the rate of requests (429)")
             && text.contains("the next evaluation continues with them"),
         "{text}"
     );
