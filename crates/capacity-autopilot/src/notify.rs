@@ -142,6 +142,7 @@ impl Digest<'_> {
             .filter(|it| it.action == ActionName::Hold && it.reason_code.starts_with("metrics_"));
         let mut reasons: Vec<String> = held.map(|it| it.reason.clone()).collect();
         reasons.sort();
+        // Every namespace of the account may be held for the same reason.
         reasons.dedup();
         reasons.truncate(3);
         reasons

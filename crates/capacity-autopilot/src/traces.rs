@@ -149,6 +149,7 @@ pub fn change_spans(plan_id: &str, change: &ChangeResult, timing: &ChangeTiming)
             step.from,
             step.until,
         )
+        // A change ends in its last step; the steps before it succeeded.
         .failed(failed.filter(|_| number == last))
     };
     let mut spans: Vec<Span> = timing.steps.iter().enumerate().map(step).collect();

@@ -130,6 +130,7 @@ pub async fn minutes_of_ledger(
             let most = minutes.iter().map(|minute| minute.samples.len()).max();
             for minute in &minutes {
                 let number = minute.minute.as_second().div_euclid(60);
+                // Unread actions are unknown. As a zero, they would be a quiet minute.
                 for sample in minute.samples.iter().filter(|sample| !sample.unread[0]) {
                     each(RecordedMinute {
                         namespace: &sample.namespace,

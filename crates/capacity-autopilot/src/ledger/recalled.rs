@@ -50,6 +50,7 @@ pub async fn decision_in_ledger(
 ) -> Result<Option<RecalledDecision>, LedgerError> {
     let filter = HistoryFilter {
         namespaces: vec![namespace.to_string()],
+        // The filter excludes its end, and a decision at `at` counts.
         to: at.and_then(|at| at.checked_add(SignedDuration::from_millis(1)).ok()),
         limit: 1,
         ..HistoryFilter::default()
@@ -83,6 +84,8 @@ pub async fn decision_in_ledger(
     match inputs_from_ledger(&kept, now) {
         Ok(Some(mut inputs)) => {
             if let ReportedUsage::Known(window) = &inputs.snapshot.usage
+                // The form in which `inputs_for_ledger` stores a window: the other minutes are in the
+                // ledger.
                 && window.minutes().count() == 1
             {
                 let window = histories.window(namespace, *window.newest());

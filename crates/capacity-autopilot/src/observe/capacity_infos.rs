@@ -85,6 +85,7 @@ impl<'a> CapacityInfos<'a> {
                 Ok(Some((number, info, false))) => {
                     self.read.insert(number, info);
                 }
+                // After a 429, the client makes all requests wait, which looks like no answer.
                 Err(_) if ops.is_rate_limited() => break Some(StoppedAsking::RateLimited),
                 Err(_) => break Some(StoppedAsking::NoAnswer),
             }
