@@ -140,6 +140,8 @@ fn guarded_scale_down(
         Capacity::Provisioned(trus) => match info.ladder.at_least(trus) {
             // A step up to the current size or beyond would turn a scale-down into nothing or a scale-up.
             Some(step) if step < from => Capacity::Provisioned(step),
+            // Without a ladder, nothing says which sizes are available: `told_ceiling` holds the change.
+            None if info.ladder.is_empty() => to,
             Some(_) | None => {
                 return Ok(Verdict::keep(
                     code,

@@ -291,6 +291,25 @@ fn an_unreported_ceiling_holds_every_change(#[case] snapshot: Snapshot, #[case] 
     assert_eq!(outcome(&decided(&snapshot)), "Hold no_inventory");
 }
 
+#[rstest]
+#[case::with_a_ladder(false, "Resize to 2 TRUs policy_target")]
+#[case::without_a_ladder(true, "Hold no_inventory")]
+fn a_smaller_size_needs_a_ladder(#[case] ladder_missing: bool, #[case] expected: &str) {
+    let snapshot = with_info(idle("pay", 4), |info| {
+        if ladder_missing {
+            info.ladder = Ladder::default();
+        }
+    });
+    let decision = judge(&snapshot, &account(), &Rules::default(), now(), |_| {
+        PolicyTarget::change(
+            Capacity::from_trus(2),
+            ReasonCode::PolicyTarget,
+            "quiet for an hour",
+        )
+    });
+    assert_eq!(outcome(&decision), expected, "{}", decision.reason);
+}
+
 #[test]
 fn the_own_namespace_is_never_scaled_down() {
     let home = AccountView {
