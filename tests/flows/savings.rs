@@ -17,7 +17,8 @@ use crate::memory::strict;
 
 const START: &str = "2026-11-09T00:00:00Z";
 
-/// The first ten minutes of an hour are a burst, and the newest metrics are three minutes old.
+/// Minute of the hour at which the newest metrics show a burst: bursts last from minute 0 to 9, and metrics are three
+/// minutes late.
 const IN_A_BURST: i64 = 5;
 
 fn start() -> Timestamp {

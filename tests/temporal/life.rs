@@ -271,8 +271,7 @@ async fn a_run_that_ends_while_a_full_evaluation_is_requested_passes_the_request
                 .await
         };
         let cloud = &world.cloud;
-        // The requests of the evaluation that the signal triggers are retried until the full one is also
-        // requested.
+        // The signal's evaluation retries its requests until the full evaluation has also been requested.
         cloud.set_faults(Faults {
             ops_unavailable: true,
             ..Faults::default()

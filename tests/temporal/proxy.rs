@@ -68,7 +68,7 @@ impl Certificates {
         CertificateDer::from_pem_file(Path::new(&self.path(name))).expect("a certificate")
     }
 
-    /// Returns the TLS configuration of the proxy, which demands a client certificate if requested.
+    /// Returns the TLS configuration of the proxy, which requires a client certificate if configured to.
     pub(crate) fn server(&self, demands_certificate: bool) -> ServerConfig {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -91,7 +91,7 @@ impl Certificates {
     }
 }
 
-/// A proxy in front of a server that demands a client certificate.
+/// A proxy in front of a server that requires a client certificate.
 pub(crate) struct Mutual {
     pub(crate) certificates: Certificates,
     pub(crate) address: String,

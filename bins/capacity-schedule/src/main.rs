@@ -77,7 +77,7 @@ struct Times {
     /// Minutes of the hour, separated by commas [default: 45, or 0,55 if POLICY is break-even].
     #[arg(long, value_name = "LIST")]
     minutes: Option<String>,
-    /// Hours of the day, as 8-17 or 6,12,18 [default: all].
+    /// Hours of the day, such as 8-17 or 6,12,18 [default: all].
     #[arg(long, value_name = "LIST")]
     hours: Option<String>,
     /// IANA name of the time zone that --hours and --minutes refer to.

@@ -166,7 +166,7 @@ impl Apply<'_> {
         }
         stops.work_is_done();
         if dry_run {
-            tell("DRY_RUN_MODE is true: no capacity is changed and no notification sent");
+            tell("DRY_RUN_MODE is true: no capacity is changed, and no notification is sent");
         } else if !go {
             tell("nothing was changed");
         }

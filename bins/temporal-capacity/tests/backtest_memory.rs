@@ -152,7 +152,7 @@ fn check(document: &Value, notes: &str) {
         (&600.into(), &true.into())
     );
     assert!(
-        notes.contains("less than a day of data counts for young.a1b2c"),
+        notes.contains("less than a day of data is counted for young.a1b2c"),
         "{notes}"
     );
     // The original demand is reconstructed, so on-demand costs as much as with the original load.

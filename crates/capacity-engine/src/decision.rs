@@ -97,7 +97,7 @@ reason_codes! {
     ReplicaMoving = "replica_moving",
     /// An operation is running on the namespace, or its last capacity request is in progress.
     ChangeInProgress = "change_in_progress",
-    /// The current capacity is unknown: status, spec or capacity info disagree or are unreadable.
+    /// The current capacity is unknown: status, spec and capacity info disagree, or one of them is unreadable.
     CapacityUnknown = "capacity_unknown",
     /// The metrics of the account are incomplete or could not be read.
     MetricsIncomplete = "metrics_incomplete",

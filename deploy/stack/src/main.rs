@@ -40,7 +40,7 @@ enum Command {
         /// Number of processes for each role; overrides the settings.
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=9))]
         replicas: Option<u8>,
-        /// Do not start the autopilot's worker and the simulated cloud.
+        /// Do not start the autopilot's worker or the simulated cloud.
         #[arg(long)]
         without_autopilot: bool,
     },

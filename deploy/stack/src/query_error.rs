@@ -14,7 +14,7 @@ pub enum Server {
 }
 
 impl Server {
-    /// Returns the name of its process.
+    /// Returns the name of the server's process.
     fn process(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",

@@ -41,7 +41,7 @@ pub struct Found {
 /// An index that Temporal cannot use.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the index has fields of the wrong types ({}): it was created without the template, and lists cannot sort. Set another \
+    "the index has fields of the wrong types ({}): it was created without the template, and lists cannot be sorted. Set another \
      search.index, or reindex it; nothing was changed",
     .0.join(", ")
 )]

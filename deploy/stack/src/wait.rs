@@ -35,7 +35,7 @@ pub(crate) struct NotReady {
 }
 
 impl NotReady {
-    /// Returns a reason that usually goes away.
+    /// Returns a reason that usually resolves itself while waiting.
     pub(crate) fn yet(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),

@@ -39,7 +39,7 @@ pub struct PlannedStack {
     pub parents: Vec<String>,
     /// Dependencies outside this chain, which are ignored.
     pub other_parents: Vec<String>,
-    /// Condition for it to run.
+    /// Required outcomes of its parents.
     pub condition: Condition,
     /// Stacks with a higher number start first.
     pub priority: i32,

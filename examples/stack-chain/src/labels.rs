@@ -56,7 +56,7 @@ pub const GRAMMAR: [Rule; 12] = [
     Rule {
         label: "chain-window:ZONE DAYS HH:MM-HH:MM",
         example: "chain-window:Europe/Berlin Mon-Fri 22:00-04:00",
-        meaning: "run only in this maintenance window; several windows add up; `ZONE DATE/DATE` is a single period",
+        meaning: "run only in this maintenance window; several windows are combined; `ZONE DATE/DATE` is a single period",
     },
     Rule {
         label: "chain-blackout:ZONE DAYS HH:MM-HH:MM",

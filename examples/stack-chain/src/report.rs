@@ -61,7 +61,7 @@ pub enum ReportError {
 impl Reporter {
     /// Returns the channels to notify of this chain; none if the chain has no stacks.
     pub fn channels(&self, report: &ChainReport) -> Vec<Channel> {
-        // Most stacks have no dependents, and the end of each of their runs is a chain.
+        // Each run of a stack without dependents starts an empty chain, which is not worth a message.
         let is_worth = report.error.is_some() || !report.results.is_empty();
         let slack = self.slack.is_some().then_some(Channel::Slack);
         let mail = self.mail.is_some().then_some(Channel::Mail);

@@ -56,7 +56,7 @@ pub(crate) struct Apply {
 /// Flags of `trigger`.
 #[derive(Debug, Args)]
 pub(crate) struct Trigger {
-    /// Wait until its changes have finished, and show the report; exit with 1 if the evaluation or a change failed.
+    /// Wait until the evaluation and its changes have finished, and show the report; exit with 1 if any of them failed.
     #[arg(long)]
     pub(crate) wait: bool,
     /// How long to wait, such as 90s or 5m; a number without a unit is in seconds.

@@ -117,8 +117,8 @@ pub(crate) struct Backtest {
     /// CSV files, one row per minute: `aps`, optionally `peak10s` (busiest ten seconds) and `time`.
     #[arg(value_name = "FILE", required_unless_present = "from")]
     pub(crate) files: Vec<PathBuf>,
-    /// Take the load of every namespace from the ledger (`LEDGER_URL`) or from Prometheus (`PROMETHEUS_URL`) instead; needs no
-    /// Temporal. `--namespace GLOB` selects namespaces.
+    /// Take the load of every namespace from the ledger (`LEDGER_URL`) or from Prometheus (`PROMETHEUS_URL`) instead, without
+    /// a Temporal service. `--namespace GLOB` selects namespaces.
     #[arg(long, value_enum, value_name = "SOURCE", conflicts_with_all = ["files", "sweep"])]
     pub(crate) from: Option<BacktestSource>,
     /// With --from: days of load to read.
@@ -142,7 +142,7 @@ pub(crate) struct Backtest {
     /// Cost of delaying one action by one minute, in actions: 0.1 for batch work, 10 where latency matters [default: 1].
     #[arg(long, value_name = "ACTIONS", allow_negative_numbers = true)]
     pub(crate) delay_value: Option<String>,
-    /// Days at the start that only warm up envelope and history, and do not count [default: all but the last 7, at most 7].
+    /// Days at the start that only warm up the envelope and the history, and are not counted [default: all but the last 7, at most 7].
     #[arg(long, value_name = "DAYS")]
     pub(crate) warmup_days: Option<usize>,
     /// Also show how the result changes with delay value and price; with `-o csv`, show only that.

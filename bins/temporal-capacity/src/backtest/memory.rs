@@ -473,7 +473,7 @@ impl Account {
             String::new()
         };
         tell(&format!(
-            "less than a day of data counts for {named}{more}: scaled to 30 days, that is not representative of a month, so it is excluded from the total"
+            "less than a day of data is counted for {named}{more}: scaled to 30 days, that is not representative of a month, so it is excluded from the total"
         ));
     }
 

@@ -195,7 +195,7 @@ fn bars(body: &mut String, figures: &TraceFigures) -> std::fmt::Result {
         .map(|row| row.dollars.total)
         .max()
         .unwrap_or_default()
-        // The widths below are divided by it.
+        // The widths below are relative to this maximum, so it must not be zero.
         .max(Decimal::ONE);
     writeln!(
         body,

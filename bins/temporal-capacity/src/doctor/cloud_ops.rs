@@ -111,7 +111,7 @@ fn roles(listed: &[String], identity: &cloud_ops_client::Identity, report: &mut 
         report.bad(
             "roles",
             finding,
-            "changes of these fail as `not_permitted`: grant Namespace Admin, or add them to NAMESPACE_DENYLIST",
+            "changes to these fail as `not_permitted`: grant Namespace Admin, or add them to NAMESPACE_DENYLIST",
         );
     }
     if unknown > 0 {

@@ -113,7 +113,7 @@ mod tests {
         checks.bad(
             "roles",
             "1 of 12 namespaces can be read but not changed: payments.a1b2c",
-            "changes of these fail as `not_permitted`: grant Namespace Admin, or add them to NAMESPACE_DENYLIST",
+            "changes to these fail as `not_permitted`: grant Namespace Admin, or add them to NAMESPACE_DENYLIST",
         );
         checks.0
     }

@@ -104,7 +104,7 @@ async fn history_metrics(stack: &Stack) -> Option<String> {
 fn sum(metrics: &str, name: &str) -> f64 {
     let values = metrics.lines().filter_map(|line| {
         let rest = line.strip_prefix(name)?;
-        // It is a longer name with the same beginning.
+        // Skip a longer name with the same beginning.
         if !rest.starts_with(['{', ' ']) {
             return None;
         }
@@ -132,7 +132,7 @@ fn judge_bucket(kind: Kind, uri: &str, metrics: Option<&str>, report: &mut Repor
         let found = format!("{uri}: {failed} failures and {written} archived since history started");
         let remedy =
             "`temporal-stack logs history` shows why; check the bucket and the credentials of the server";
-        // Some succeed, so neither the bucket nor the credentials are wrong altogether.
+        // Some succeed, so neither the bucket nor the credentials are entirely wrong.
         if written > 0.0 {
             report.warn(ARCHIVAL, found, WHY, remedy);
         } else {

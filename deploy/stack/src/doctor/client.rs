@@ -18,7 +18,7 @@ pub(super) async fn frontend(place: &Place, stack: &Stack, report: &mut Report) 
     let mut first = None;
     for member in stack.settings.members_of(Role::Frontend) {
         let mut settings = connection(place, stack, "default");
-        // Not only the first one, which is the default: clients may use any of them.
+        // Check every frontend, because clients may use any of them.
         settings.address = member.grpc(&stack.network().loopback);
         let connected = tokio::time::timeout(STEP, connect(place, &settings)).await;
         let problem = match connected {

@@ -69,7 +69,7 @@ fn judge(place: &Place, stack: &Stack, report: &mut Report) {
         if !matches!(process::state(place, &name), State::Running(_)) {
             continue;
         }
-        // The lines of a role that has not changed for long are further up, where a larger piece finds them.
+        // A role that has not changed for a long time was logged further up, so search a larger part of the log.
         let complete = |log: &str| Some(views(log)).filter(|views| views.len() == Role::ALL.len());
         if let Some(views) = process::find_in_log(place, &name, complete) {
             judge_view(viewer, &views, &known, loopback, report);

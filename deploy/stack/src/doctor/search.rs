@@ -56,7 +56,7 @@ fn judge_cluster(url: &str, index: &str, found: &Found, template: Option<&Value>
         report.warn(
             &check,
             "cannot be checked: the template of this server version is not recorded",
-            "fields of the wrong types keep lists from sorting",
+            "lists cannot be sorted by fields of the wrong types",
             "`temporal-stack schema` records the template and compares the fields",
         );
         return;

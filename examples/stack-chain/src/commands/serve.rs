@@ -34,7 +34,7 @@ pub(super) struct Process {
     report: ReportArguments,
 }
 
-/// The role of a process.
+/// What a process runs: the webhook receiver, the worker, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Webhook,

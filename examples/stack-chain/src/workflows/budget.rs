@@ -133,7 +133,7 @@ impl RunBudget {
             .and_then(|now| now.duration_since(SystemTime::UNIX_EPOCH).ok());
         self.starts.reserve(
             &wanted,
-            // Half, so that an hour can be added.
+            // Half of the maximum, so that an hour can be added.
             now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX / 2)),
         )
     }
