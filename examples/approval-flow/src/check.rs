@@ -1,4 +1,4 @@
-//! Checks between the steps of a definition: no cycles, no unreachable steps, and inputs of the right type.
+//! Checks how the steps of a definition fit together: no cycles, no unreachable steps, and inputs of the right type.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -231,7 +231,7 @@ fn known_form(node: &Node, steps: &[Step]) -> Option<&'static str> {
             let step = steps.iter().find(|step| step.id == *id)?;
             Some(activity(step.activity.as_ref()?)?.output)
         }
-        // Inputs of the run, and values inside of outputs, have no declared type.
+        // Inputs of the run, and values inside outputs, have no declared type.
         [Part::Reference(_)] => None,
         // A reference among other text becomes text.
         _ => Some(form_of(&Value::String(String::new()))),

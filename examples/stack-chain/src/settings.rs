@@ -80,7 +80,7 @@ impl Account {
             .collect();
         if !missing.is_empty() {
             anyhow::bail!(
-                "{} not set; create an API key in Spacelift and set the same variables as for spacectl",
+                "{} not set; create an API key in Spacelift, then set the same variables as for spacectl",
                 missing.join(", ")
             );
         }

@@ -149,7 +149,7 @@ fn prepare(flags: &Backtest, global: &Global) -> anyhow::Result<Run> {
     Ok(run)
 }
 
-/// Returns the policies to compare, without a load.
+/// Returns a run with the parameters from flags and settings but without loads, and the settings.
 fn policies(flags: &Backtest, global: &Global) -> anyhow::Result<(Run, capacity_settings::Settings)> {
     let mut global = global.clone();
     if let Some(price) = &flags.price {

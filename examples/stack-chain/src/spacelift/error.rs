@@ -16,7 +16,7 @@ pub enum ConfigError {
     #[error("SPACELIFT_API_KEY_ENDPOINT is `{0}`; use https, since the API key is sent there")]
     NotEncrypted(String),
     /// A variable is not set.
-    #[error("{0} is empty; create an API key in Spacelift and set it")]
+    #[error("{0} is empty; create an API key in Spacelift, then set this variable")]
     Empty(&'static str),
 }
 

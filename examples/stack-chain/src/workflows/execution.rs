@@ -113,7 +113,7 @@ impl StackExecution {
         }
     }
 
-    /// A webhook reported the end of the run: poll now.
+    /// Polls the run now, because a webhook reported its end.
     #[signal(name = "run_event")]
     pub fn run_event(&mut self, _context: &mut SyncWorkflowContext<Self>, _raw: RawValue) {
         self.was_poked = true;

@@ -6,7 +6,7 @@ use temporalio_client::RetryPolicy;
 use temporalio_common::error::ActivityExecutionError;
 use temporalio_sdk::{ActivityCloseTimeouts, ActivityOptions};
 
-/// Limits of one activity.
+/// Timeouts and maximum number of attempts of one activity.
 pub(super) struct Limits {
     attempt: Duration,
     total: Duration,
