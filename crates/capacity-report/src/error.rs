@@ -11,7 +11,7 @@ use jiff::civil::Date;
 #[non_exhaustive]
 pub enum ReportError {
     /// The range ends before it begins.
-    #[error("--from {from} is not before --to {to}. Swap them, or leave one out")]
+    #[error("--from {from} is not before --to {to}. Swap them, or omit one")]
     Backwards {
         /// Beginning of the range.
         from: Timestamp,
