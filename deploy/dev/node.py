@@ -133,7 +133,7 @@ class Agent:
         while not self.stopped.is_set():
             try:
                 self.look()
-            except Exception as error:  # The next look tries again.
+            except Exception as error:  # Try again at the next interval.
                 log(f"node: {type(error).__name__}: {error}")
             time.sleep(0.3)
 
