@@ -12,18 +12,7 @@ pub struct Error {
     kind: ErrorKind,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to {}", self.operation)?;
-        http_edge::write_causes(f, &self.kind)
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.kind)
-    }
-}
+http_edge::client_error!(Error of ErrorKind, "failed to {}", operation);
 
 /// How a call failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,5 @@
 //! One request to a collector: its body, and how the response is interpreted.
 
-use std::fmt;
 use std::time::Duration;
 
 use prost::Message;
@@ -48,18 +47,7 @@ pub struct Error {
     kind: ErrorKind,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot send spans to {}", self.url)?;
-        http_edge::write_causes(f, &self.kind)
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.kind)
-    }
-}
+http_edge::client_error!(Error of ErrorKind, "cannot send spans to {}", url);
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]

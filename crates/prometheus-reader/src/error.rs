@@ -1,6 +1,5 @@
 //! Errors of a read: what was attempted, how it failed, and whether a retry can help.
 
-use std::fmt;
 use std::time::Duration;
 
 /// A read that failed.
@@ -10,18 +9,7 @@ pub struct Error {
     kind: Box<ErrorKind>,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to {}", self.operation)?;
-        http_edge::write_causes(f, &*self.kind)
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&*self.kind)
-    }
-}
+http_edge::client_error!(Error of ErrorKind, "failed to {}", operation);
 
 /// The kind of failure. Texts never contain credentials; the server's messages are truncated, and our secrets
 /// are removed.

@@ -1,6 +1,5 @@
 //! Posts to an incoming webhook. Its address is a secret, so only its host is ever displayed.
 
-use std::fmt;
 use std::time::Duration;
 
 use http_edge::{AddressProblem, Secret};
@@ -94,18 +93,7 @@ pub struct Error {
     kind: ErrorKind,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to post to the webhook at {}", self.host)?;
-        http_edge::write_causes(f, &self.kind)
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.kind)
-    }
-}
+http_edge::client_error!(Error of ErrorKind, "failed to post to the webhook at {}", host);
 
 /// How a post failed.
 #[derive(Debug, thiserror::Error)]

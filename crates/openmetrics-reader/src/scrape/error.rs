@@ -1,6 +1,5 @@
 //! Errors of a scrape.
 
-use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,18 +13,7 @@ pub struct Error {
     requests: u32,
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to {}", self.operation)?;
-        http_edge::write_causes(f, &self.kind)
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.kind)
-    }
-}
+http_edge::client_error!(Error of ErrorKind, "failed to {}", operation);
 
 /// The kind of failure.
 #[derive(Debug, thiserror::Error)]
