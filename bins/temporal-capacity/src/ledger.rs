@@ -96,95 +96,123 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Exit> {
     let (location, keep) = location_and_keep(global)?;
     match command {
-        LedgerCommand::Info => {
-            let info = Ledger::open_read_only(&location).await?.info().await?;
-            let json = serde_json::json!({
-                "location": info.location,
-                "schema_version": info.schema_version,
-                "bytes": info.bytes,
-                "rows": info.rows,
-                "oldest_minute": info.oldest_minute.map(|minute| minute.to_string()),
-                "newest_minute": info.newest_minute.map(|minute| minute.to_string()),
-            });
-            match global.output() {
-                Output::Json => {
-                    return print(&serde_json::to_string_pretty(&json)?).map(|()| Exit::Done);
-                }
-                Output::Jsonl => return print(&json.to_string()).map(|()| Exit::Done),
-                Output::None => return Ok(Exit::Done),
-                _ => {}
-            }
-            print(table(&info, terminal).trim_end())?;
-        }
-        LedgerCommand::Verify => {
-            let problems = Ledger::open_read_only(&location).await?.verify().await?;
-            for problem in &problems {
-                print(problem)?;
-            }
-            if !problems.is_empty() {
-                tell(&format!(
-                    "{}; move the ledger file and its -wal and -shm files elsewhere, and a new ledger is created",
-                    counted(problems.len(), "problem")
-                ));
-                return Ok(Exit::Failed);
-            }
-            tell("the ledger is intact");
-        }
+        LedgerCommand::Info => info(&location, global.output(), terminal).await,
+        LedgerCommand::Verify => verify(&location).await,
         LedgerCommand::Prune {
             keep_minutes,
             keep_hours,
             keep_decisions,
             yes,
         } => {
-            let (minutes, hours, decisions) = (
-                keep_minutes.unwrap_or(keep.minutes),
-                // Hours are small and the only basis of past bills, so they are kept unless asked otherwise.
-                keep_hours.unwrap_or(SignedDuration::MAX),
-                keep_decisions.unwrap_or(keep.decisions),
-            );
-            let ledger = Ledger::open_existing(&location).await?;
-            if !yes && !may_prune(&location, minutes, *keep_hours, decisions).await? {
-                tell("nothing was changed");
-                return Ok(Exit::Done);
-            }
-            let pruned = ledger.prune(Timestamp::now(), minutes, hours, decisions).await?;
-            tell(&format!(
-                "{} aggregated into hours; deleted: {}, {}, {} and {}",
-                counted(pruned.minutes, "minute"),
-                counted(pruned.hours, "hour"),
-                counted(pruned.evaluations, "evaluation"),
-                counted(pruned.decisions, "decision"),
-                counted(pruned.changes, "change")
-            ));
-        }
-        LedgerCommand::Export { table, .. } => {
-            let ledger = Ledger::open_read_only(&location).await?;
-            let mut output = LargeOutput::default();
-            let format = match global.output() {
-                Output::Jsonl => Format::JsonLines,
-                _ => Format::Csv,
+            let kept = Kept {
+                minutes: keep_minutes.unwrap_or(keep.minutes),
+                hours: *keep_hours,
+                decisions: keep_decisions.unwrap_or(keep.decisions),
             };
-            let lines = ledger.export((*table).into(), format, &mut output).await;
-            if let Some(lines) = output.ended(lines)? {
-                tell(&counted(lines, "line"));
-            }
+            prune(&location, kept, *yes).await
         }
+        LedgerCommand::Export { table, .. } => export(&location, (*table).into(), global.output()).await,
         LedgerCommand::Import { table, format, file } => {
-            let mut input = reader(file)?;
-            let format = match format {
-                Some(Output::Jsonl) => Format::JsonLines,
-                Some(_) => Format::Csv,
-                None => {
-                    format_of(&mut input).with_context(|| format!("{} cannot be read", file.display()))?
-                }
-            };
-            // Creates a ledger that does not exist, unlike the other commands: an import restores one.
-            let ledger = Ledger::open(&location).await?;
-            let new = ledger.import((*table).into(), format, input).await;
-            let new = new.with_context(|| format!("nothing from {} was imported", file.display()))?;
-            tell(&format!("imported {}", counted(new, "new row")));
+            import(&location, (*table).into(), *format, file).await
         }
     }
+}
+
+async fn info(location: &Location, output: Output, terminal: Terminal) -> anyhow::Result<Exit> {
+    let info = Ledger::open_read_only(location).await?.info().await?;
+    let json = serde_json::json!({
+        "location": info.location,
+        "schema_version": info.schema_version,
+        "bytes": info.bytes,
+        "rows": info.rows,
+        "oldest_minute": info.oldest_minute.map(|minute| minute.to_string()),
+        "newest_minute": info.newest_minute.map(|minute| minute.to_string()),
+    });
+    match output {
+        Output::Json => print(&serde_json::to_string_pretty(&json)?)?,
+        Output::Jsonl => print(&json.to_string())?,
+        Output::None => {}
+        _ => print(table(&info, terminal).trim_end())?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn verify(location: &Location) -> anyhow::Result<Exit> {
+    let problems = Ledger::open_read_only(location).await?.verify().await?;
+    for problem in &problems {
+        print(problem)?;
+    }
+    if problems.is_empty() {
+        tell("the ledger is intact");
+        return Ok(Exit::Done);
+    }
+    tell(&format!(
+        "{}; move the ledger file and its -wal and -shm files elsewhere, and a new ledger is created",
+        counted(problems.len(), "problem")
+    ));
+    Ok(Exit::Failed)
+}
+
+/// How long rows are kept.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    minutes: SignedDuration,
+    /// Hours are small and the only basis of past bills, so they are kept unless asked otherwise.
+    hours: Option<SignedDuration>,
+    decisions: SignedDuration,
+}
+
+async fn prune(location: &Location, kept: Kept, is_agreed: bool) -> anyhow::Result<Exit> {
+    let ledger = Ledger::open_existing(location).await?;
+    if !is_agreed && !may_prune(location, kept).await? {
+        tell("nothing was changed");
+        return Ok(Exit::Done);
+    }
+    let hours = kept.hours.unwrap_or(SignedDuration::MAX);
+    let pruned = ledger.prune(Timestamp::now(), kept.minutes, hours, kept.decisions);
+    let pruned = pruned.await?;
+    tell(&format!(
+        "{} aggregated into hours; deleted: {}, {}, {} and {}",
+        counted(pruned.minutes, "minute"),
+        counted(pruned.hours, "hour"),
+        counted(pruned.evaluations, "evaluation"),
+        counted(pruned.decisions, "decision"),
+        counted(pruned.changes, "change")
+    ));
+    Ok(Exit::Done)
+}
+
+async fn export(location: &Location, table: Table, output: Output) -> anyhow::Result<Exit> {
+    let ledger = Ledger::open_read_only(location).await?;
+    let format = match output {
+        Output::Jsonl => Format::JsonLines,
+        _ => Format::Csv,
+    };
+    let mut output = LargeOutput::default();
+    let lines = ledger.export(table, format, &mut output).await;
+    if let Some(lines) = output.ended(lines)? {
+        tell(&counted(lines, "line"));
+    }
+    Ok(Exit::Done)
+}
+
+async fn import(
+    location: &Location,
+    table: Table,
+    format: Option<Output>,
+    file: &Path,
+) -> anyhow::Result<Exit> {
+    let mut input = reader(file)?;
+    let format = match format {
+        Some(Output::Jsonl) => Format::JsonLines,
+        Some(_) => Format::Csv,
+        None => format_of(&mut input).with_context(|| format!("{} cannot be read", file.display()))?,
+    };
+    // Creates a ledger that does not exist, unlike the other commands: an import restores one.
+    let ledger = Ledger::open(location).await?;
+    let new = ledger.import(table, format, input).await;
+    let new = new.with_context(|| format!("nothing from {} was imported", file.display()))?;
+    tell(&format!("imported {}", counted(new, "new row")));
     Ok(Exit::Done)
 }
 
@@ -222,27 +250,19 @@ fn size(bytes: i64) -> String {
 }
 
 /// Asks for confirmation, as `apply` does, because deleted rows cannot be restored.
-async fn may_prune(
-    location: &Location,
-    minutes: SignedDuration,
-    keep_hours: Option<SignedDuration>,
-    decisions: SignedDuration,
-) -> anyhow::Result<bool> {
+async fn may_prune(location: &Location, kept: Kept) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         bail!("there is no terminal to ask for confirmation; use `ledger prune --yes`");
     }
-    let days = |duration: SignedDuration| {
-        let days = usize::try_from(duration.as_hours() / 24).unwrap_or_default();
-        counted(days, "day")
-    };
-    let hours = keep_hours.map_or(String::new(), |keep| {
+    let days = |duration: SignedDuration| counted(duration.as_hours() / 24, "day");
+    let hours = kept.hours.map_or(String::new(), |keep| {
         format!("hours older than {} and ", days(keep))
     });
     let question = format!(
         "Aggregate minutes older than {} into hours, and delete {hours}decisions and changes older than {} \
          from {location}?",
-        days(minutes),
-        days(decisions)
+        days(kept.minutes),
+        days(kept.decisions)
     );
     Ok(confirmed(&question).await)
 }

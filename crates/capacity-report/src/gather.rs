@@ -406,39 +406,13 @@ async fn decided(
         Ok(())
     };
     ledger.each_in_history(Some(account), &filter, take).await?;
-    for change in changes {
-        if !took_effect(&change.outcome) {
-            continue;
-        }
-        let Ok(trus) = u32::try_from(change.to_trus) else {
-            continue;
-        };
-        observations
-            .entry(change.namespace.as_str().into())
-            .or_default()
-            .push(Observation {
-                minute: change.ended_at_ms.div_euclid(60_000),
-                trus,
-                evidence: Evidence::Change {
-                    operation_id: change.operation_id.clone(),
-                },
-            });
+    for (name, observation) in changes.iter().filter_map(effect) {
+        observations.entry(name).or_default().push(observation);
     }
-    let mut readings: BTreeMap<Arc<str>, Reading> = BTreeMap::new();
-    for (name, seen) in observations {
-        // Earlier observations show the first size, but do not add hours to the namespace.
-        let in_range = |it: &&Observation| span.contains(it.minute.div_euclid(MINUTES));
-        let ends = (
-            seen.iter().filter(in_range).map(|it| it.minute).min(),
-            seen.iter().filter(in_range).map(|it| it.minute).max(),
-        );
-        let mut reading = Reading::new(seen);
-        if let (Some(first), Some(last)) = ends {
-            reading.see(first);
-            reading.see(last);
-        }
-        readings.insert(name, reading);
-    }
+    let mut readings: BTreeMap<Arc<str>, Reading> = observations
+        .into_iter()
+        .map(|(name, seen)| (name, seen_in(span, seen)))
+        .collect();
     for (name, by_reason) in reasons {
         readings
             .entry(name)
@@ -446,6 +420,33 @@ async fn decided(
             .reasons = by_reason;
     }
     Ok((readings, plans))
+}
+
+/// Returns what a change shows: the size that it set, unless it had no effect.
+fn effect(change: &ChangeRecord) -> Option<(Arc<str>, Observation)> {
+    let trus = u32::try_from(change.to_trus).ok()?;
+    let observation = Observation {
+        minute: change.ended_at_ms.div_euclid(60_000),
+        trus,
+        evidence: Evidence::Change {
+            operation_id: change.operation_id.clone(),
+        },
+    };
+    took_effect(&change.outcome).then(|| (change.namespace.as_str().into(), observation))
+}
+
+/// Creates the reading of a namespace from observations, which may reach back to before the range.
+fn seen_in(span: Span, observations: Vec<Observation>) -> Reading {
+    // Earlier observations show the first size, but do not add hours to the namespace.
+    let minutes = observations.iter().map(|it| it.minute);
+    let in_range = minutes.filter(|minute| span.contains(minute.div_euclid(MINUTES)));
+    let ends = (in_range.clone().min(), in_range.max());
+    let mut reading = Reading::new(observations);
+    if let (Some(first), Some(last)) = ends {
+        reading.see(first);
+        reading.see(last);
+    }
+    reading
 }
 
 /// Returns whether a change ended with the wanted size.

@@ -59,51 +59,14 @@ pub async fn decision_in_ledger(
         return Ok(None);
     };
     let now = Timestamp::from_millisecond(row.evaluated_at_ms).unwrap_or_default();
-    let from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
-    let shown = now.saturating_sub(SHOWN_AFTER).unwrap_or(now);
-    let mut histories = Histories::default();
-    let mut newest = None;
-    // The window excludes its end.
-    let to = shown
-        .saturating_add(SignedDuration::from_secs(1))
-        .unwrap_or(shown);
     let (account, plan_id) = (&row.decision.account, &row.decision.plan_id);
-    for minute in ledger.window(account, from, to).await? {
-        add_to(&mut histories, &minute);
-        let samples = minute.samples.into_iter();
-        let of_namespace = samples.filter(|sample| &*sample.namespace == namespace.as_str());
-        newest = of_namespace
-            .last()
-            .map(|sample| (minute.minute, sample))
-            .or(newest);
-    }
+    let (histories, newest) = shown_minutes(ledger, account, namespace, now).await?;
     let mut assumed = Vec::new();
     let kept = ledger
         .decision_inputs(account, plan_id, namespace.as_str())
         .await?;
     match inputs_from_ledger(&kept, now) {
-        Ok(Some(mut inputs)) => {
-            if let ReportedUsage::Known(window) = &inputs.snapshot.usage
-                // The form in which `inputs_for_ledger` stores a window: the other minutes are in the
-                // ledger.
-                && window.minutes().count() == 1
-            {
-                let window = histories.window(namespace, *window.newest());
-                let known = i64::try_from(window.known_minutes()).unwrap_or(i64::MAX);
-                if row
-                    .decision
-                    .known_minutes
-                    .is_some_and(|decided_on| known < decided_on)
-                {
-                    assumed.push(MINUTES_GONE.to_owned());
-                }
-                inputs.snapshot.usage = ReportedUsage::Known(window);
-            }
-            if assume_documented_sizes(&mut inputs) {
-                assumed.push(SIZES_ASSUMED.to_owned());
-            }
-            return Ok(Some(RecalledDecision { row, inputs, assumed }));
-        }
+        Ok(Some(inputs)) => return Ok(Some(recorded(row, inputs, namespace, &histories))),
         Ok(None) => {}
         Err(error) => assumed.push(format!(
             "The recorded inputs of this decision cannot be used by this version ({error})."
@@ -138,6 +101,62 @@ pub async fn decision_in_ledger(
     Ok(Some(RecalledDecision { row, inputs, assumed }))
 }
 
+/// The newest minute of a namespace with its sample.
+type NewestSample = Option<(Timestamp, NamespaceMinute)>;
+
+/// Reads the minutes that the endpoint had shown when a decision was made.
+async fn shown_minutes(
+    ledger: &Ledger,
+    account: &str,
+    namespace: &NamespaceId,
+    now: Timestamp,
+) -> Result<(Histories, NewestSample), LedgerError> {
+    let from = now.saturating_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
+    let shown = now.saturating_sub(SHOWN_AFTER).unwrap_or(now);
+    // The window excludes its end.
+    let to = shown
+        .saturating_add(SignedDuration::from_secs(1))
+        .unwrap_or(shown);
+    let mut histories = Histories::default();
+    let mut newest = None;
+    for minute in ledger.window(account, from, to).await? {
+        add_to(&mut histories, &minute);
+        let samples = minute.samples.into_iter();
+        let of_namespace = samples.filter(|sample| &*sample.namespace == namespace.as_str());
+        newest = of_namespace
+            .last()
+            .map(|sample| (minute.minute, sample))
+            .or(newest);
+    }
+    Ok((histories, newest))
+}
+
+/// Completes recorded inputs with the minutes of the ledger.
+fn recorded(
+    row: HistoryRow,
+    mut inputs: Inputs,
+    namespace: &NamespaceId,
+    histories: &Histories,
+) -> RecalledDecision {
+    let mut assumed = Vec::new();
+    if let ReportedUsage::Known(window) = &inputs.snapshot.usage
+        // The form in which `inputs_for_ledger` stores a window: the other minutes are in the ledger.
+        && window.minutes().count() == 1
+    {
+        let window = histories.window(namespace, *window.newest());
+        let known = i64::try_from(window.known_minutes()).unwrap_or(i64::MAX);
+        let decided_on = row.decision.known_minutes;
+        if decided_on.is_some_and(|decided_on| known < decided_on) {
+            assumed.push(MINUTES_GONE.to_owned());
+        }
+        inputs.snapshot.usage = ReportedUsage::Known(window);
+    }
+    if assume_documented_sizes(&mut inputs) {
+        assumed.push(SIZES_ASSUMED.to_owned());
+    }
+    RecalledDecision { row, inputs, assumed }
+}
+
 /// Returns the policy state before a decision. The ledger keeps only the newest state, which may be the
 /// result of a later decision.
 async fn remembered(
@@ -160,7 +179,7 @@ async fn remembered(
 fn snapshot(
     namespace: &NamespaceId,
     row: &HistoryRow,
-    newest: Option<(Timestamp, NamespaceMinute)>,
+    newest: NewestSample,
     histories: &Histories,
 ) -> Snapshot {
     let trus = row
