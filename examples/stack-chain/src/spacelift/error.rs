@@ -12,6 +12,11 @@ pub enum ConfigError {
         "SPACELIFT_API_KEY_ENDPOINT is `{0}`, which is not a URL such as https://example.app.spacelift.io"
     )]
     Endpoint(String),
+    /// A user or password in the endpoint.
+    #[error(
+        "SPACELIFT_API_KEY_ENDPOINT contains a user or a password; set SPACELIFT_API_KEY_ID and SPACELIFT_API_KEY_SECRET instead"
+    )]
+    Credentials,
     /// The endpoint is not encrypted.
     #[error("SPACELIFT_API_KEY_ENDPOINT is `{0}`; use https, since the API key is sent there")]
     NotEncrypted(String),

@@ -12,7 +12,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, SystemTime};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use http_edge::AddressProblem;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -57,15 +57,12 @@ impl Config {
     ///
     /// If the endpoint is not an https URL (or http to loopback), or if the id or the secret is empty.
     pub fn try_new(endpoint: &str, key_id: &str, key_secret: SecretString) -> Result<Self, ConfigError> {
-        let url = Url::parse(endpoint.trim_end_matches('/'))
-            .map_err(|_| ConfigError::Endpoint(endpoint.to_owned()))?;
-        let host = url
-            .host_str()
-            .ok_or_else(|| ConfigError::Endpoint(endpoint.to_owned()))?;
-        let is_local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-        if url.scheme() != "https" && !(url.scheme() == "http" && is_local) {
-            return Err(ConfigError::NotEncrypted(endpoint.to_owned()));
-        }
+        let url = http_edge::base_url(endpoint.trim_end_matches('/'), false);
+        let url = url.map_err(|problem| match problem {
+            AddressProblem::Credentials => ConfigError::Credentials,
+            AddressProblem::NotEncrypted => ConfigError::NotEncrypted(endpoint.to_owned()),
+            _ => ConfigError::Endpoint(endpoint.to_owned()),
+        })?;
         if key_id.trim().is_empty() {
             return Err(ConfigError::Empty("SPACELIFT_API_KEY_ID"));
         }
@@ -258,7 +255,7 @@ impl Spacelift {
             Err(error) => return Attempt::Unknown(ErrorKind::Transport(error.without_url())),
         };
         let status = response.status().as_u16();
-        let retry_after = retry_after(response.headers());
+        let retry_after = http_edge::retry_after(response.headers());
         let text = match response.text().await {
             Ok(text) => text,
             Err(error) => return Attempt::Unknown(ErrorKind::Transport(error.without_url())),
@@ -332,11 +329,6 @@ impl Spacelift {
             valid_until: SystemTime::UNIX_EPOCH + Duration::from_secs(user.valid_until),
         })
     }
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }
 
 /// Classifies a response, by its status first and then leniently by its body.
