@@ -284,7 +284,7 @@ fn figures_are_explained_with_table_keys_minutes_and_formula() {
 #[case::turned_round(&["--from", "2026-11-02", "--to", "2026-11-01"], "is not before --to")]
 #[case::no_data(&["--from", "2020-01-01", "--to", "2020-01-08"], "has no data for account a1b2c from 2020-01-01T00:00:00Z")]
 #[case::no_such_namespace(&["pay*"], "no namespace of account a1b2c in the ledger ledger.db matches pay*")]
-#[case::no_pattern(&["orders["], "does not parse")]
+#[case::no_pattern(&["orders["], "is invalid")]
 #[case::another_account(&["--account", "z9y8x"], "has no data for account z9y8x; it has data for a1b2c")]
 #[case::no_channel(&["--notify"], "--notify needs SLACK_WEBHOOK_URL")]
 #[case::no_key(&["--reconcile"], "role Finance Admin or Owner")]

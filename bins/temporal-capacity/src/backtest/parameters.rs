@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[rstest]
-    #[case::no_value("margin", "write NAME=VALUE")]
+    #[case::no_value("margin", "use NAME=VALUE")]
     #[case::unknown("speed=1", "choose from delay_value")]
     #[case::not_a_number("margin=much", "from 1 to 3")]
     #[case::zero("delay_value=0", "from 0.001 to 100")]

@@ -25,7 +25,7 @@ use crate::world::{World, errors, options, output, program};
 )]
 #[case::plain_http("CLOUD_METRICS_API_BASE_URL", "http://example.com", "not encrypted")]
 #[case::no_number("DEFAULT_TRU_COUNT", "five", "DEFAULT_TRU_COUNT = `five` (environment)")]
-#[case::broken_glob("NAMESPACE_DENYLIST", "or[ders", "the pattern `or[ders` does not parse")]
+#[case::broken_glob("NAMESPACE_DENYLIST", "or[ders", "the pattern `or[ders` is invalid")]
 #[case::no_boolean("DRY_RUN_MODE", "perhaps", "neither true nor false")]
 #[case::workflow_trigger(
     "SLACK_WEBHOOK_URL",
