@@ -179,7 +179,7 @@ async fn a_list_that_cannot_be_read_fails_the_evaluation() {
         .evaluate(&capacity_autopilot::Scope::All)
         .await
         .expect_err("no list");
-    let text = capacity_autopilot::chain(&error);
+    let text = human_text::chain(&error);
     assert!(
         text.contains("no decisions were made") && text.contains("the API key is expired"),
         "{text}"

@@ -41,7 +41,7 @@ async fn refusal(connection: &ConnectionSettings) -> String {
     let Err(error) = connected.expect("a response in time") else {
         panic!("the connection was accepted");
     };
-    let text = capacity_autopilot::chain(&error);
+    let text = human_text::chain(&error);
     assert!(!error.is_retryable(), "{text}");
     assert_is_a_sentence(&text);
     text

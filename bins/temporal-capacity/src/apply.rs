@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use capacity_autopilot::{
     Autopilot, CarryOut, ChangeOrder, ChangeResult, ChangeTiming, Digest, Evaluation, EvaluationRequest,
-    Plan, PlanNews, Problem, Scope, Stop, chain, plan_news, recall_problems, record_changes,
-    record_evaluation, record_policies, store_problems,
+    Plan, PlanNews, Problem, Scope, Stop, plan_news, recall_problems, record_changes, record_evaluation,
+    record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
 use capacity_workflows::Pause;
-use human_text::counted;
+use human_text::{chain, counted};
 use slack_notifier::{Message, Webhook};
 
 use crate::arguments::{self, Global};

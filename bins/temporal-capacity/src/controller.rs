@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use capacity_autopilot::{ActionName, chain};
+use capacity_autopilot::ActionName;
 use capacity_settings::Needs;
 use capacity_workflows::controller::{self, Controller};
 use capacity_workflows::schedule::{Schedule, Shown};
 use capacity_workflows::{EvaluationReport, Installation, Pause, Status};
 use comfy_table::Cell;
+use human_text::chain;
 use serde::Serialize;
 use temporalio_client::Client;
 

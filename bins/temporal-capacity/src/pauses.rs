@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use capacity_autopilot::{ChangeOrder, ChangeResult, Ending, Outcome, chain};
+use capacity_autopilot::{ChangeOrder, ChangeResult, Ending, Outcome};
 use capacity_settings::Settings;
 use capacity_workflows::{ConnectError, Installation, Pause, PauseKind, connection, pauses};
+use human_text::chain;
 use temporalio_client::Client;
 
 use crate::exit::tell;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use human_text::chain;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -14,7 +15,6 @@ use crate::change::{
 };
 use crate::fresh::{FreshDecision, FreshDecisions, Need};
 use crate::listing::ObserveError;
-use crate::text::chain;
 use crate::timing::{ChangeTiming, Steps};
 
 /// How often a change may be re-evaluated before it is left to the next evaluation.

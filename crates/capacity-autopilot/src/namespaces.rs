@@ -7,9 +7,10 @@ use capacity_engine::{
 use cloud_ops_client::{
     CapacityMode, CapacityRequestState, Error, Namespace, ReplicaState, ResourceState, WantedCapacity,
 };
+use human_text::chain;
 
 use crate::operation_id::is_ours;
-use crate::text::{chain, minute};
+use crate::text::minute;
 
 /// A namespace of the list, as kept until its metrics are read.
 #[derive(Debug, Clone)]

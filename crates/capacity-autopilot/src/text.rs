@@ -1,22 +1,7 @@
-//! Text helpers that several messages share: errors in one line, ages and times.
+//! Text helpers that several messages share: ages and times.
 
+pub use human_text::chain;
 use jiff::{SignedDuration, Timestamp};
-
-/// Formats an error with its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Many errors already contain the text of their source.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
 
 /// Formats an age in its two largest units, without seconds from a minute on: `45 s`, `15 min`, `24 h 5 min`,
 /// `3 days 4 h`.

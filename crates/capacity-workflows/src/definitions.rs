@@ -29,42 +29,13 @@ message_definition!(pub(crate) Evaluate, UpdateDefinition, ControllerWorkflow, "
 
 #[cfg(test)]
 mod tests {
-    use temporalio_common::{QueryDefinition, SignalDefinition, UpdateDefinition, WorkflowDefinition};
+    use temporal_worker_kit::{same_query, same_signal, same_update, same_workflow};
 
     use super::*;
     use crate::change::CapacityChange;
     use crate::management::CapacityManagementWorkflow;
     use crate::record::CapacityRecord;
     use crate::tick::EvaluationTick;
-
-    /// Asserts the same type name, input and output.
-    fn same_workflow<A, B>(a: &A, b: &B)
-    where
-        A: WorkflowDefinition,
-        B: WorkflowDefinition<Input = A::Input, Output = A::Output>,
-    {
-        assert_eq!(a.name(), b.name());
-    }
-
-    fn same_signal<A: SignalDefinition, B: SignalDefinition<Input = A::Input>>(a: &A, b: &B) {
-        assert_eq!(a.name(), b.name());
-    }
-
-    fn same_query<A, B>(a: &A, b: &B)
-    where
-        A: QueryDefinition,
-        B: QueryDefinition<Input = A::Input, Output = A::Output>,
-    {
-        assert_eq!(a.name(), b.name());
-    }
-
-    fn same_update<A, B>(a: &A, b: &B)
-    where
-        A: UpdateDefinition,
-        B: UpdateDefinition<Input = A::Input, Output = A::Output>,
-    {
-        assert_eq!(a.name(), b.name());
-    }
 
     #[test]
     fn clients_address_the_workflows_that_workers_register() {

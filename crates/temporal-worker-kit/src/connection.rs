@@ -326,21 +326,6 @@ fn problem_of((path, data): PemSettings, source: &Pem, problem: PemProblem) -> C
     }
 }
 
-/// Formats an error and its causes in one line, without repeating text.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

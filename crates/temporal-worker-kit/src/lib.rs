@@ -33,17 +33,25 @@ mod worker;
 pub use client::SharedClient;
 pub use config::{Config, Deployment, TaskQueue};
 pub use connect_error::ConnectError;
-pub use connection::chain;
 pub use connection_settings::{ConnectionSettings, Credential, Pem};
+pub use definitions::{same_query, same_signal, same_update, same_workflow};
 pub use environment::process_environment;
 pub use failure::{failure_text, update_refusal};
 pub use health::NotReady;
 pub use heartbeat::beating;
 pub use http_edge::Secret;
-pub use human_text::{InvalidDuration, parse_duration};
+pub use human_text::{InvalidDuration, chain, parse_duration};
 pub use kit::{Kit, Running};
 pub use kit_error::KitError;
 pub use lenient::Lenient;
 pub use logs::{InvalidLevel, LogFormat, LogSettings, subscriber};
 pub use mistake::{Mistake, Mistakes};
 pub use registry::{Registered, Registry};
+
+/// What the macros need of the SDK. Not part of the public API.
+#[doc(hidden)]
+pub mod sdk {
+    pub use temporalio_common::{
+        HasWorkflowDefinition, QueryDefinition, SignalDefinition, UpdateDefinition, WorkflowDefinition,
+    };
+}

@@ -39,7 +39,7 @@ impl Generation {
                 let worker =
                     Worker::new(runtime, client.clone(), options.clone()).map_err(|error| KitError::Worker {
                         task_queue: queue.name.clone(),
-                        text: crate::connection::chain(&error),
+                        text: human_text::chain(&error),
                     });
                 match worker {
                     Ok(worker) => generation
@@ -90,7 +90,7 @@ fn on_thread(mut worker: Worker, task_queue: &str, ended: UnboundedSender<Ended>
         let failed = |text| Err(KitError::Worker { task_queue, text });
         let outcome = match std::panic::catch_unwind(run) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => failed(crate::connection::chain(&error)),
+            Ok(Err(error)) => failed(human_text::chain(&error)),
             Err(_) => failed("the worker panicked".to_owned()),
         };
         // The receiver is dropped only when the process ends anyway.

@@ -1,8 +1,8 @@
 //! Checks of the Cloud Ops API: the key, its permissions, and the service's clock.
 
-use capacity_autopilot::{Autopilot, chain, may_be_provisioned};
+use capacity_autopilot::{Autopilot, may_be_provisioned};
 use capacity_engine::NamespaceId;
-use human_text::counted;
+use human_text::{chain, counted};
 use jiff::{SignedDuration, Timestamp};
 
 use super::findings::Checks;

@@ -1,6 +1,7 @@
 //! Checks of the metrics, from the endpoint or from Prometheus: reachability, families, completeness and age.
 
-use capacity_autopilot::{Autopilot, chain, metric_families};
+use capacity_autopilot::{Autopilot, metric_families};
+use human_text::chain;
 use openmetrics_reader::scrape::{Completeness, Query, Scraper};
 use prometheus_reader::PrometheusClient;
 

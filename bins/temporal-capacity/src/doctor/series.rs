@@ -1,6 +1,7 @@
 //! Checks of the series in the metrics source: what a scrape job changed, and unknown families.
 
-use capacity_autopilot::{Autopilot, StoredSeries, chain, families_of_unknown_throttling, stored_series};
+use capacity_autopilot::{Autopilot, StoredSeries, families_of_unknown_throttling, stored_series};
+use human_text::chain;
 use jiff::Timestamp;
 use prometheus_reader::PrometheusClient;
 

@@ -1,10 +1,11 @@
 //! Checks of the ledger, the Temporal service and notifications.
 
-use capacity_autopilot::{Autopilot, MetricsSource, Sampling, chain, sampling_rule};
+use capacity_autopilot::{Autopilot, MetricsSource, Sampling, sampling_rule};
 use capacity_engine::NamespaceId;
 use capacity_ledger::ErrorKind;
 use capacity_settings::Settings;
 use capacity_workflows::connection;
+use human_text::chain;
 
 use super::findings::Checks;
 use crate::traces::PROGRAM;

@@ -8,11 +8,11 @@ mod text;
 use std::time::Duration;
 
 use anyhow::Context;
-use capacity_autopilot::chain;
 use capacity_ledger::Ledger;
 use capacity_report::{Query, digest, fetch_bill, gather, reconcile};
 use capacity_settings::{Needs, Settings};
 use cloud_ops_client::Client;
+use human_text::chain;
 use jiff::{SignedDuration, Timestamp};
 use slack_notifier::Webhook;
 

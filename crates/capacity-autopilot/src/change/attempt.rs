@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use capacity_engine::RequestState;
 use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, ResourceState, Spec};
-use human_text::counted;
+use human_text::{chain, counted};
 
 use super::refusal::{Call, Consequence, consequence};
 use super::state::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
 use crate::namespaces::{present_capacity, request_state, someone_elses_change, wanted_capacity};
-use crate::text::{chain, minute};
+use crate::text::minute;
 
 /// Time between polls if the service sends no `checkDuration`.
 const DEFAULT_CHECK: Duration = Duration::from_secs(10);

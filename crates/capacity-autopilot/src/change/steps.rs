@@ -11,6 +11,7 @@ use cloud_ops_client::{
     AsyncOperation, CapacityMode, Client, Namespace, NamespaceUpdate, OperationState, SpecDifference,
     SpecDigests,
 };
+use human_text::chain;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{
@@ -19,7 +20,6 @@ use super::attempt::{
 use super::refusal::{Call, Consequence, consequence};
 use super::state::{ChangeOrder, ChangeState, Ending, Next, Outcome};
 use crate::namespaces::{present_capacity, wanted_capacity};
-use crate::text::chain;
 
 /// The inputs of a POST: the version of the namespace and digests of its spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use capacity_engine::MetricsProblem;
+use human_text::chain;
 use jiff::Timestamp;
 use openmetrics_reader::scrape::ErrorKind;
 
 use super::history::Histories;
 use super::usage::AccountMetrics;
-use crate::text::chain;
 use crate::warning::ObserveFailure;
 
 /// Time to wait after a refusal without `Retry-After`.

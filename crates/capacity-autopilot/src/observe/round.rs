@@ -4,7 +4,7 @@ use capacity_engine::{
     AccountView, Direction, LimitKind, MetricsHealth, NamespaceId, PerLimit, ReasonCode, ReportedUsage,
     Restriction, RestrictionOrigin, Snapshot, UsageGap,
 };
-use human_text::counted;
+use human_text::{chain, counted};
 
 use super::candidates::Candidates;
 use super::capacity_infos::{CapacityInfos, Wanted};
@@ -19,7 +19,6 @@ use crate::metrics::{AccountMetrics, Detail, Histories, MetricsSource, Namespace
 use crate::namespaces::{account_of, is_on_demand};
 use crate::reading::{Purpose, Reading};
 use crate::sampling::sampling_rule;
-use crate::text::chain;
 use crate::timing::{Part, Running, Timing};
 use crate::warning::{ObserveFailure, Warning};
 

@@ -20,30 +20,10 @@ message_definition!(pub(super) ClaimedBy, QueryDefinition, Event, "claimed_by", 
 
 #[cfg(test)]
 mod tests {
-    use temporalio_common::{QueryDefinition, SignalDefinition, WorkflowDefinition};
+    use temporal_worker_kit::{same_query, same_signal, same_workflow};
 
     use super::super::{RunFinished, StackDependencyChain, StackExecution};
     use super::*;
-
-    fn same_workflow<A, B>(a: &A, b: &B)
-    where
-        A: WorkflowDefinition,
-        B: WorkflowDefinition<Input = A::Input, Output = A::Output>,
-    {
-        assert_eq!(a.name(), b.name());
-    }
-
-    fn same_query<A, B>(a: &A, b: &B)
-    where
-        A: QueryDefinition,
-        B: QueryDefinition<Input = A::Input, Output = A::Output>,
-    {
-        assert_eq!(a.name(), b.name());
-    }
-
-    fn same_signal<A: SignalDefinition, B: SignalDefinition<Input = A::Input>>(a: &A, b: &B) {
-        assert_eq!(a.name(), b.name());
-    }
 
     #[test]
     fn activities_address_the_workflows_that_workers_register() {

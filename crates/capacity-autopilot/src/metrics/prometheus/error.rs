@@ -1,9 +1,9 @@
 //! Converts errors of Prometheus to the reason why metrics are unavailable.
 
 use capacity_engine::MetricsProblem;
+use human_text::chain;
 
 use crate::metrics::Unread;
-use crate::text::chain;
 
 impl From<prometheus_reader::Error> for Unread {
     fn from(error: prometheus_reader::Error) -> Self {
