@@ -157,7 +157,7 @@ fn is_duplicate(error: &sqlx::Error) -> bool {
     error
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| matches!(&*code, "23505" | "42P07"))
+        .is_some_and(|code| matches!(&*code, "23505" | "42710" | "42P07"))
 }
 
 fn is_missing_table(error: &sqlx::Error) -> bool {
