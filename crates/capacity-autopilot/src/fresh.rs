@@ -29,7 +29,7 @@ pub(crate) struct FreshDecision {
 pub(crate) enum Need {
     /// Made at or after this time, because the namespace changed.
     MadeSince(Timestamp),
-    /// Based on metrics of this minute or later, because the old ones are too old.
+    /// Based on metrics of this minute or later, because the metrics behind the decision are too old.
     MeasuredSince(Timestamp),
 }
 

@@ -158,7 +158,7 @@ pub fn spec_changed(change: &OpenChange<'_>, fields: &[String]) -> Message {
             line(change),
             change.operation_id
         ),
-        "No capacity is changed in this account until a person resumes".to_owned(),
+        "No capacity is changed in this account until a person resumes changes".to_owned(),
     ];
     let mut remedy = vec![
         format!(

@@ -1,4 +1,4 @@
-//! Converts the service's data about a namespace to ours.
+//! Converts the service's data about a namespace to our types.
 
 use capacity_engine::{
     Capacity, CapacityInfo, CapacityRequest, InvalidNamespaceId, KnownCapacityInfo, Ladder, MovingReplica,

@@ -323,7 +323,7 @@ mod tests {
     #[case::no_host("me:s3cret/c", "its port is not a number")]
     #[case::no_port("db:s3cret/c", "its port is not a number")]
     #[case::ipv6_without_brackets("me:s3cret@::1/c", "in brackets, such as [::1]:5432")]
-    #[case::open_bracket("me:s3cret@[::1/c", "has no `]`")]
+    #[case::open_bracket("me:s3cret@[::1/c", "has no closing `]`")]
     #[case::hosts("me:s3cret@a,b/c", "several hosts")]
     #[case::key_with_a_passphrase("me@db/c?sslpassword=s3cret", "`sslpassword` is not supported")]
     #[case::unknown("me@db/c?sslmodes=s3cret", "`sslmodes` is unknown")]

@@ -196,8 +196,8 @@ mod tests {
         Some("2026-11-25T08:00:00Z"),
         "is not before --to"
     )]
-    #[case::nothing_over(Some("2026-11-29T10:00:00Z"), None, "no full hour")]
-    #[case::future(Some("2027-01-01T00:00:00Z"), None, "no full hour")]
+    #[case::nothing_over(Some("2026-11-29T10:00:00Z"), None, "no complete hour")]
+    #[case::future(Some("2027-01-01T00:00:00Z"), None, "no complete hour")]
     #[case::endless(Some("2020-01-01T00:00:00Z"), None, "at most 366")]
     fn a_range_without_full_hours_is_refused(
         #[case] from: Option<&str>,

@@ -149,7 +149,7 @@ pub enum Explanation {
     /// Capacity changed so close to the edge of the hour that it is uncertain which hour the change belongs
     /// to.
     ChangeAtEdge,
-    /// The ledger has no capacity for the hour.
+    /// The ledger does not contain the capacity in this hour.
     CapacityUnknown,
     /// The ledger has no data for the namespace in this hour.
     NotInLedger,
@@ -171,7 +171,7 @@ impl Explanation {
             Self::ChangeAtEdge => {
                 "capacity changed close to the start or end of the hour: metrics have a resolution of one minute, the bill is exact"
             }
-            Self::CapacityUnknown => "the ledger has no capacity for this hour",
+            Self::CapacityUnknown => "the ledger does not contain the capacity in this hour",
             Self::NotInLedger => "the ledger has no data for the namespace in this hour",
             Self::MoreActionsBilled => {
                 "more actions are billed than the metrics show: background actions, replication (high availability doubles actions), or fairness"

@@ -52,7 +52,7 @@ pub enum Passage {
     Now,
     /// Not before this time (milliseconds since 1970), unless a verdict comes first.
     At(u64),
-    /// Not before a verdict, or before a person resumes.
+    /// Not until there is a verdict, or a person resumes changes.
     Blocked,
 }
 

@@ -176,7 +176,7 @@ pub struct ObserveRequest {
 pub struct Observation {
     /// The evaluation, without the outcomes of its changes.
     pub report: EvaluationReport,
-    /// The changes, in the order in which they are carried out; none in dry run or while paused.
+    /// The changes, in the order in which they are carried out; none in dry-run mode or while paused.
     pub changes: Vec<ChangeRequest>,
     /// Maximum number of concurrent changes.
     pub max_concurrent: u32,

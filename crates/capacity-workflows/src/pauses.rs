@@ -83,7 +83,8 @@ impl Pause {
         self.seen.until.as_deref()?.parse().ok()
     }
 
-    /// Returns whether the pause is open and lasts at least as long as one that starts now; `None` for one that does not end.
+    /// Returns whether the pause is open and lasts at least as long as one that starts now and ends after `ends_after` (`None`:
+    /// never).
     fn outlasts(&self, ends_after: Option<Duration>, now: Timestamp) -> bool {
         if !self.seen.open {
             return false;

@@ -64,7 +64,7 @@ pub(crate) enum NextStart {
     At(u64),
     /// No change starts before the next event.
     Wait,
-    /// Nothing until a verdict or until a person resumes: too many changes were posted without a verdict.
+    /// Nothing starts until there is a verdict or a person resumes changes: too many changes were posted without a verdict.
     Blocked,
 }
 

@@ -191,12 +191,14 @@ impl Sampling<'_> {
                 tracing::info!(
                     count = self.waiting.len(),
                     namespaces = names.join(", "),
-                    "capacity is short: an evaluation was triggered"
+                    "a namespace is short of capacity: an evaluation was triggered"
                 );
                 self.progress.triggered_ms = Some(now.as_millisecond());
                 self.waiting.clear();
             }
-            Err(error) => tracing::warn!(%error, "cannot signal the controller that capacity is short"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot signal the controller that a namespace is short of capacity");
+            }
         }
     }
 

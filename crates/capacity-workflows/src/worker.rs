@@ -135,8 +135,8 @@ impl CapacityWorker {
     ///
     /// # Errors
     ///
-    /// If the worker polls another task queue than the installation's, or if a workflow of the same name is
-    /// already registered. In the second case, some workflows may have been registered.
+    /// If the worker polls a task queue other than the installation's, or if a workflow of the same name is already registered.
+    /// In the second case, some workflows may have been registered.
     pub fn register_into(&self, worker: &mut WorkerOptions) -> Result<(), RegisterError> {
         let expected = self.installation().task_queue();
         if worker.task_queue != expected {

@@ -87,27 +87,33 @@ fn a_document_without_its_end_is_refused(#[case] document: &str, #[case] kind: E
 #[case::two_types("# TYPE a gauge\n# TYPE a gauge", "one TYPE")]
 #[case::two_helps("# HELP a b\n# TYPE a gauge\n# HELP a b", "one HELP")]
 #[case::two_units("# UNIT a_b b\n# UNIT a_b b", "one UNIT")]
-#[case::metadata_after_samples("# TYPE a gauge\na 1\n# HELP a b", "precedes its samples")]
+#[case::metadata_after_samples("# TYPE a gauge\na 1\n# HELP a b", "precede its samples")]
 #[case::interleaved_families("a 1\nb 1\na{c=\"d\"} 1", "unique")]
 #[case::family_described_twice("# TYPE a gauge\n# TYPE b gauge\n# HELP a c", "unique")]
 #[case::sample_of_another_type("# TYPE a counter\na 1", "unique")]
 #[case::implied_name_taken_before("# TYPE a_count gauge\n# TYPE a summary", "unique")]
 #[case::implied_name_taken_after("# TYPE a summary\n# TYPE a_count gauge", "unique")]
 #[case::implied_name_taken_by_a_sample("a_info 1\n# TYPE a info", "unique")]
-#[case::unit_not_in_the_name("# UNIT a b", "ends in `_` and its unit")]
-#[case::unit_is_the_whole_name("# UNIT b b", "ends in `_` and its unit")]
-#[case::unit_without_underscore("# UNIT ab b", "ends in `_` and its unit")]
-#[case::info_with_unit("# UNIT a_b b\n# TYPE a_b info", "has no unit")]
-#[case::state_set_with_unit("# TYPE a_b stateset\n# UNIT a_b b", "has no unit")]
-#[case::same_series_twice("a 1\na 2", "has one sample")]
-#[case::same_series_in_another_order("a{b=\"1\",c=\"2\"} 1\na{c=\"2\",b=\"1\"} 1", "has one sample")]
-#[case::same_series_escaped_differently("a{b=\"\\\\z\"} 1\na{b=\"\\z\"} 1", "has one sample")]
-#[case::same_counter_twice("# TYPE a counter\na_total 1\na_total 2", "has one sample")]
-#[case::same_info_twice("# TYPE a info\na_info{b=\"1\"} 1\na_info{b=\"1\"} 1", "has one sample")]
-#[case::same_state_twice("# TYPE a stateset\na{a=\"x\"} 1\na{a=\"x\"} 1", "has one sample")]
+#[case::unit_not_in_the_name("# UNIT a b", "end in `_` and its unit")]
+#[case::unit_is_the_whole_name("# UNIT b b", "end in `_` and its unit")]
+#[case::unit_without_underscore("# UNIT ab b", "end in `_` and its unit")]
+#[case::info_with_unit("# UNIT a_b b\n# TYPE a_b info", "must not have a unit")]
+#[case::state_set_with_unit("# TYPE a_b stateset\n# UNIT a_b b", "must not have a unit")]
+#[case::same_series_twice("a 1\na 2", "must have only one sample")]
+#[case::same_series_in_another_order(
+    "a{b=\"1\",c=\"2\"} 1\na{c=\"2\",b=\"1\"} 1",
+    "must have only one sample"
+)]
+#[case::same_series_escaped_differently("a{b=\"\\\\z\"} 1\na{b=\"\\z\"} 1", "must have only one sample")]
+#[case::same_counter_twice("# TYPE a counter\na_total 1\na_total 2", "must have only one sample")]
+#[case::same_info_twice(
+    "# TYPE a info\na_info{b=\"1\"} 1\na_info{b=\"1\"} 1",
+    "must have only one sample"
+)]
+#[case::same_state_twice("# TYPE a stateset\na{a=\"x\"} 1\na{a=\"x\"} 1", "must have only one sample")]
 #[case::same_quantile_twice(
     "# TYPE a summary\na{quantile=\"0\"} 1\na{quantile=\"0\"} 1",
-    "has one sample"
+    "must have only one sample"
 )]
 #[case::interleaved_metrics("a{b=\"1\"} 1 1\na{b=\"2\"} 1 1\na{b=\"1\"} 1 2", "must not be interleaved")]
 #[case::backwards_by_a_nanosecond("a 1 1764050400.000000002\na 1 1764050400.000000001", "never go backwards")]
@@ -117,16 +123,16 @@ fn a_document_without_its_end_is_refused(#[case] document: &str, #[case] kind: E
 )]
 #[case::timestamp_missing_later("a 1 1\na 1", "or none")]
 #[case::timestamp_missing_first("# TYPE a counter\na_total 1\na_created 1 1", "or none")]
-#[case::counter_without_total("# TYPE a counter\na_created 1", "has a `_total`")]
-#[case::second_point_without_total("# TYPE a counter\na_total 1 1\na_created 1 2", "has a `_total`")]
+#[case::counter_without_total("# TYPE a counter\na_created 1", "must have a `_total`")]
+#[case::second_point_without_total("# TYPE a counter\na_total 1 1\na_created 1 2", "must have a `_total`")]
 #[case::negative_total("# TYPE a counter\na_total -0.5", "neither negative nor NaN")]
 #[case::creation_time_is_nan("# TYPE a counter\na_total 1\na_created NaN", "finite")]
-#[case::half_a_count("# TYPE a summary\na_count 0.5", "is an integer")]
-#[case::infinite_count("# TYPE a summary\na_count +Inf", "is an integer")]
-#[case::half_a_bucket("# TYPE a histogram\na_bucket{le=\"+Inf\"} 0.5", "is an integer")]
-#[case::bucket_without_le("# TYPE a histogram\na_bucket 1", "has a label `le`")]
-#[case::bound_is_nan("# TYPE a histogram\na_bucket{le=\"NaN\"} 1", "is a number")]
-#[case::bound_is_no_number("# TYPE a histogram\na_bucket{le=\"x\"} 1", "is a number")]
+#[case::half_a_count("# TYPE a summary\na_count 0.5", "must be an integer")]
+#[case::infinite_count("# TYPE a summary\na_count +Inf", "must be an integer")]
+#[case::half_a_bucket("# TYPE a histogram\na_bucket{le=\"+Inf\"} 0.5", "must be an integer")]
+#[case::bucket_without_le("# TYPE a histogram\na_bucket 1", "must have a label `le`")]
+#[case::bound_is_nan("# TYPE a histogram\na_bucket{le=\"NaN\"} 1", "must be a number")]
+#[case::bound_is_no_number("# TYPE a histogram\na_bucket{le=\"x\"} 1", "must be a number")]
 #[case::infinity_without_sign("# TYPE a histogram\na_bucket{le=\"Inf\"} 1", "written `+Inf`")]
 #[case::le_on_a_count(
     "# TYPE a histogram\na_bucket{le=\"+Inf\"} 1\na_count{le=\"1\"} 1\na_sum{le=\"1\"} 1",
@@ -151,25 +157,25 @@ fn a_document_without_its_end_is_refused(#[case] document: &str, #[case] kind: E
 #[case::equal_bounds("# TYPE a histogram\na_bucket{le=\"1\"} 1\na_bucket{le=\"1.0\"} 1", "sorted")]
 #[case::count_differs(
     "# TYPE a histogram\na_bucket{le=\"+Inf\"} 1\na_count 2\na_sum 1",
-    "equals its bucket"
+    "equal its bucket"
 )]
 #[case::sum_without_count("# TYPE a histogram\na_bucket{le=\"+Inf\"} 1\na_sum 1", "both count and sum")]
 #[case::gauge_sum_is_nan(
     "# TYPE a gaugehistogram\na_bucket{le=\"+Inf\"} 1\na_gcount 1\na_gsum NaN",
-    "not NaN"
+    "must not be NaN"
 )]
 #[case::exemplar_above_its_bucket(
     "# TYPE a histogram\na_bucket{le=\"1\"} 1 # {} 1.5\na_bucket{le=\"+Inf\"} 1",
-    "not above"
+    "must not be above"
 )]
 #[case::exemplar_on_a_gauge("# TYPE a gauge\na 1 # {} 1", "have exemplars")]
 #[case::exemplar_without_type("a_total 1 # {} 1", "have exemplars")]
 #[case::half_a_state("# TYPE a stateset\na{a=\"x\"} 0.5", "0 or 1")]
-#[case::state_without_its_label("# TYPE a stateset\na{b=\"x\"} 1", "of the family's name")]
-#[case::info_is_zero("# TYPE a info\na_info 0", "is 1")]
+#[case::state_without_its_label("# TYPE a stateset\na{b=\"x\"} 1", "with the name of the family")]
+#[case::info_is_zero("# TYPE a info\na_info 0", "must be 1")]
 #[case::quantile_above_one("# TYPE a summary\na{quantile=\"1.5\"} 1", "from 0 to 1")]
-#[case::quantile_missing("# TYPE a summary\na 1", "has a label `quantile`")]
-#[case::negative_quantile("# TYPE a summary\na{quantile=\"1\"} -1", "not negative")]
+#[case::quantile_missing("# TYPE a summary\na 1", "must have a label `quantile`")]
+#[case::negative_quantile("# TYPE a summary\na{quantile=\"1\"} -1", "must not be negative")]
 fn a_broken_rule_is_named(#[case] lines: &str, #[case] rule: &str) {
     let error = first_error(&document(lines)).expect("an error");
     assert!(

@@ -200,7 +200,7 @@ impl<F: FnMut(SeriesSample<'_>)> Reading<'_, F> {
                     start = end;
                 }
                 Err(kind) if parts.shrink(&kind, end - start) => {
-                    tracing::debug!(family, length_ms = parts.length, error = %kind, "splitting the query to Prometheus");
+                    tracing::debug!(family, length_ms = parts.length, error = %kind, "splitting a query to Prometheus into smaller parts");
                 }
                 Err(kind) => return Err(kind),
             }

@@ -110,7 +110,7 @@ fn a_changed_spec_names_the_fields_and_both_ways_out() {
     Critical: Capacity of account a1b2c: paused because a spec changed after our update
     paused: the spec of pay.a1b2c changed after our update (fields: apiKeyAuth, codecServer)
     The update was [pay.a1b2c] on-demand -> 6 TRUs (operation 7ca9ac17-1111-8222-8333-444455556666)
-    No capacity is changed in this account until a person resumes
+    No capacity is changed in this account until a person resumes changes
     *What to do*
     Check these fields of pay.a1b2c in Temporal Cloud and restore them if they are wrong; the audit log shows who changed them
     Then run `capacity-schedule resume --spec-checked`

@@ -240,7 +240,7 @@ async fn a_damaged_minute_is_reported_and_the_others_stay_readable() {
     );
     let problems = ledger.verify().await.expect("readable");
     assert!(
-        problems.len() == 1 && problems[0].contains("cut short"),
+        problems.len() == 1 && problems[0].contains("truncated"),
         "{problems:?}"
     );
 }

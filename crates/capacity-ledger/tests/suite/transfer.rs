@@ -191,7 +191,7 @@ async fn a_truncated_file_or_a_bad_line_changes_nothing_and_the_line_is_named(#[
     Table::Evaluations,
     "account,plan_id,evaluated_at_ms,dry_run,blind,by,usage_window,price_micro_dollars\n\
      a,p,9223372036854775807,true,false,w,ledger,5\n",
-    "line 2: 9223372036854775807 is not a time"
+    "line 2: 9223372036854775807 is not a valid time in milliseconds"
 )]
 #[case::hour(
     Table::Hours,

@@ -14,7 +14,7 @@ use crate::metrics::usage::{AccountMetrics, NamespaceMetrics, Origin, account_me
 
 /// How far into the future samples are read, so that samples from the future can be detected.
 const LOOK_AHEAD: SignedDuration = SignedDuration::from_mins(2);
-/// Number of namespaces times minutes that are folded at the same time; bounds memory.
+/// Maximum number of namespace minutes that are folded at the same time, to bound memory.
 const CELLS: i64 = 100_000;
 /// Maximum number of minutes that are read at a time; an evaluation uses a little more than an hour.
 const LONGEST_PART: i64 = 75;

@@ -448,7 +448,7 @@ fn settings(inputs: &Inputs) -> Vec<Dial> {
     dials
 }
 
-/// Returns the settings of the `threshold` policy, while it is the active policy.
+/// Returns the dials for the settings of the `threshold` policy, if it is the active one.
 fn of_threshold(threshold: ThresholdSettings) -> [Dial; 2] {
     let of = |inputs: &Inputs| inputs.rules.policy.threshold_settings().unwrap_or_default();
     let set = |inputs: &mut Inputs, settings: ThresholdSettings| {
