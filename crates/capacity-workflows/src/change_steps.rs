@@ -1,15 +1,14 @@
 //! The activities of one change: read, post once, check, follow, conclude. Thin wrappers around the
 //! autopilot's steps.
-#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use capacity_autopilot::incidents::{self, OpenChange};
 use capacity_autopilot::{
-    ChangeOrder, ChangeResult, ChangeSteps, Ending, Outcome, Posting, Progressed, Reading, chain,
-    record_change,
+    ChangeOrder, ChangeResult, ChangeSteps, Ending, Outcome, Posting, Progressed, Reading, record_change,
 };
+use human_text::chain;
 use jiff::Timestamp;
 use temporal_worker_kit::Lenient;
 use temporalio_client::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy, WorkflowStartOptions};
@@ -30,10 +29,9 @@ use crate::traces::{self, Seen, Step, answered};
 
 /// The activities of changes.
 #[derive(Debug)]
-#[non_exhaustive]
-pub struct ChangeActivities {
+pub(crate) struct ChangeActivities {
     /// Dependencies that they share with the activities of evaluations.
-    pub shared: Arc<CapacityActivities>,
+    pub(crate) shared: Arc<CapacityActivities>,
 }
 
 /// Maximum time for recording and announcing in one attempt, so that the lock on the namespace is released
@@ -44,7 +42,7 @@ const CONCLUDE: Duration = Duration::from_secs(12);
 impl ChangeActivities {
     /// Reads the namespace. The digests are in the history before anything is posted.
     #[activity(name = "change_read")]
-    pub async fn change_read(
+    pub(crate) async fn change_read(
         self: Arc<Self>,
         context: ActivityContext,
         request: ChangeRequest,
@@ -56,7 +54,7 @@ impl ChangeActivities {
     /// Checks a last time whether the change is still allowed, and posts it. Sends at most one POST per
     /// attempt.
     #[activity(name = "change_post")]
-    pub async fn change_post(
+    pub(crate) async fn change_post(
         self: Arc<Self>,
         context: ActivityContext,
         post: PostRequest,
@@ -70,7 +68,7 @@ impl ChangeActivities {
 
     /// Returns whether the service knows the operation of a change.
     #[activity(name = "change_was_posted")]
-    pub async fn change_was_posted(
+    pub(crate) async fn change_was_posted(
         self: Arc<Self>,
         context: ActivityContext,
         request: ChangeRequest,
@@ -84,7 +82,7 @@ impl ChangeActivities {
 
     /// Reads the namespace back after "nothing to change".
     #[activity(name = "change_read_back")]
-    pub async fn change_read_back(
+    pub(crate) async fn change_read_back(
         self: Arc<Self>,
         context: ActivityContext,
         request: ChangeRequest,
@@ -95,7 +93,7 @@ impl ChangeActivities {
 
     /// Checks a posted change once.
     #[activity(name = "change_check")]
-    pub async fn change_check(
+    pub(crate) async fn change_check(
         self: Arc<Self>,
         context: ActivityContext,
         check: CheckRequest,
@@ -106,7 +104,7 @@ impl ChangeActivities {
 
     /// Polls a slow change once. Further polls are retries of this activity, so they add nothing to the history.
     #[activity(name = "change_follow")]
-    pub async fn change_follow(
+    pub(crate) async fn change_follow(
         self: Arc<Self>,
         context: ActivityContext,
         request: ChangeRequest,
@@ -126,7 +124,7 @@ impl ChangeActivities {
 
     /// Records and announces the end of a change, as far as the ledger and the channel can be reached.
     #[activity(name = "change_conclude")]
-    pub async fn change_conclude(
+    pub(crate) async fn change_conclude(
         self: Arc<Self>,
         context: ActivityContext,
         conclusion: Conclusion,
@@ -145,7 +143,7 @@ impl ChangeActivities {
 
     /// Starts the workflow that continues recording and announcing after the change has closed.
     #[activity(name = "start_record")]
-    pub async fn start_record(
+    pub(crate) async fn start_record(
         self: Arc<Self>,
         _context: ActivityContext,
         report: ChangeReport,
@@ -171,7 +169,7 @@ impl ChangeActivities {
 
     /// Opens or ends a pause.
     #[activity(name = "set_pause")]
-    pub async fn set_pause(
+    pub(crate) async fn set_pause(
         self: Arc<Self>,
         context: ActivityContext,
         order: PauseOrder,
@@ -204,7 +202,7 @@ impl ChangeActivities {
 
     /// Notifies the channel about events of changes other than their end. Returns whether it was notified.
     #[activity(name = "announce_incident")]
-    pub async fn announce_incident(
+    pub(crate) async fn announce_incident(
         self: Arc<Self>,
         context: ActivityContext,
         incident: Incident,

@@ -52,7 +52,6 @@ mod worker;
 
 pub use activities::CapacityActivities;
 pub use change::CapacityChange;
-pub use change_steps::ChangeActivities;
 pub use connection::{ConnectError, ConnectionSettings, Credential, NotSet, connection};
 pub use evaluation_messages::{EvaluateRequest, EvaluateResult};
 pub use figures::Figures;
@@ -74,7 +73,7 @@ pub use record::CapacityRecord;
 pub use sampler::UsageSampler;
 pub use settings::{ActivitySettings, SamplingSettings, build_id};
 pub use shutdown::Shutdown;
-pub use step_messages::{CheckRequest, Concluded, Conclusion, Incident, PauseOrder, PostRequest, StepAnswer};
+pub use step_messages::Concluded;
 pub use temporal_worker_kit::Lenient;
 pub use tick::EvaluationTick;
 pub use worker::{CapacityWorker, RegisterError, WorkerLimits, worker_config};
