@@ -158,6 +158,35 @@ async fn a_large_account_is_sampled_with_fewer_families_and_decided_on_known_dat
     assert_eq!(raised, expected, "the ledger's minute raises as a scrape does");
 }
 
+/// Evaluations every five minutes, `plan` and `doctor` use the same budget of 55 requests an hour. At its usual
+/// interval, the sampler would use up the rest in 47 minutes, and read nothing for 13.
+#[tokio::test]
+async fn a_budget_that_others_use_is_spread_and_never_used_up() {
+    let world = Remembering::new(three()).await;
+    let autopilot = harness::autopilot_within(&world.cloud, strict(), 55)
+        .with_ledger(LedgerHandle::at(world.location.clone()));
+    let ledger = world.ledger().await;
+    let mut sampler = Sampler::new(&autopilot);
+    let begun = world.cloud.now();
+    let (mut last, mut others, mut longest) = (begun, begun, SignedDuration::ZERO);
+    while world.cloud.now().duration_since(begun) < SignedDuration::from_hours(3) {
+        let now = world.cloud.now();
+        if others <= now {
+            ledger.claim_requests("a1b2c", now, 1, 55).await.expect("asked");
+            others += SignedDuration::from_mins(5);
+        }
+        let round = sampler.round().await;
+        if round.recorded {
+            longest = longest.max(now.duration_since(last));
+            last = now;
+        }
+        world
+            .cloud
+            .advance(SignedDuration::try_from(round.next_in).expect("in range"));
+    }
+    assert!(longest <= SignedDuration::from_mins(5), "{longest:#}");
+}
+
 #[tokio::test]
 async fn two_workers_share_a_minute_and_a_budget() {
     let world = Remembering::new(three()).await;

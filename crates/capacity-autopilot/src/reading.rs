@@ -140,6 +140,16 @@ impl<'a> Reading<'a> {
         })
     }
 
+    /// Returns how many requests the budget allows until `ahead` from now; `None` if none applies, or if the
+    /// ledger fails.
+    pub(crate) async fn requests_available(&mut self, ahead: SignedDuration) -> Option<u32> {
+        let MetricsSource::Endpoint(scraper) = self.autopilot.metrics() else {
+            return None;
+        };
+        let (budget, now) = (scraper.config().requests_per_hour, self.autopilot.now());
+        self.ledger.requests_available(ahead, budget, now).await
+    }
+
     /// Writes what was read to the ledger. Returns whether the ledger has all of it.
     pub(crate) async fn record(&mut self, metrics: &AccountMetrics, whole: bool) -> bool {
         let (now, source) = (self.autopilot.now(), self.autopilot.metrics().name());

@@ -79,4 +79,29 @@ impl Ledger {
                 .unwrap_or(now),
         }))
     }
+
+    /// Returns how many requests the budget allows between `now` and `ahead` later, if no other requests are
+    /// made: those that are unused, and those whose hour ends by then.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be read.
+    pub async fn requests_available(
+        &self,
+        account: &str,
+        now: Timestamp,
+        ahead: SignedDuration,
+        per_hour: u32,
+    ) -> Result<u32, LedgerError> {
+        let kept = HOUR.saturating_sub(ahead);
+        let since = now.as_millisecond() - i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+        let used = within!(self, Access::Read, transaction => {
+            // PostgreSQL returns the sum of BIGINT as NUMERIC, which is not read as an integer.
+            let sum = "SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM capacity_requests \
+                       WHERE account = $1 AND at_ms > $2";
+            let row = query(sum).bind(account).bind(since).fetch_one(&mut *transaction).await?;
+            row.try_get::<i64, _>(0)?
+        })?;
+        Ok(u32::try_from(i64::from(per_hour) - used).unwrap_or(0))
+    }
 }

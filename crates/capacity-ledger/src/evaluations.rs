@@ -87,7 +87,7 @@ impl Ledger {
         let is_newest_first = filter.limit > 0;
         let most = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         let mut newest: Vec<HistoryRow> = Vec::new();
-        // One at first: a single evaluation of a large account may hold thousands of decisions.
+        // Starts with one: a single evaluation of a large account may hold thousands of decisions.
         let mut at_a_time = 1;
         loop {
             let times = self.times_of_evaluations(account, evaluated, is_newest_first, at_a_time);

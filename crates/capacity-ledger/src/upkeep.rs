@@ -252,7 +252,7 @@ impl Ledger {
                 query(OLD_POLICY_DECISIONS).bind(oldest_ms).execute(&mut *transaction).await?;
             }
             if self.additions >= WITH_DECISION_INPUTS {
-                // Without its minutes, a decision cannot be made again, and its inputs are of no use.
+                // Without its minutes, a decision cannot be reproduced, and its inputs are useless.
                 query(OLD_DECISION_INPUTS).bind(oldest_inputs_ms.max(oldest_ms)).execute(&mut *transaction).await?;
             }
             let mut unpacked = 0;

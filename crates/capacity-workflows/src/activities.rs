@@ -48,6 +48,9 @@ pub struct CapacityActivities {
     pub shutdown: Shutdown,
 }
 
+/// Time that a late attempt waits for the controller at least.
+const LEAST_WAIT: Duration = Duration::from_secs(10);
+
 #[activities]
 impl CapacityActivities {
     /// Evaluates for the event loop. History records the result, so a changed rule never breaks a replay.
@@ -323,6 +326,11 @@ impl CapacityActivities {
         // Every attempt uses the same id, so that a repeated request joins the first one.
         let update_id = format!("{}/{}", part(&info.workflow_id), part(&info.workflow_run_id));
         let bound = Duration::from_secs(request.wait_seconds.unwrap_or(16 * 60));
+        let bound = match info.scheduled_time.and_then(|since| since.elapsed().ok()) {
+            // Earlier attempts, whose workers died, have used up part of it: the run has a timeout, too.
+            Some(waited) if info.attempt > 1 => bound.saturating_sub(waited).max(bound.min(LEAST_WAIT)),
+            _ => bound,
+        };
         let controller = Controller::new(&self.client.get(), &self.settings.installation);
         let error = match beating(&context, controller.evaluate(&update_id, bound)).await? {
             Ok(report) => return Ok(report),
@@ -376,8 +384,8 @@ impl CapacityActivities {
         }
     }
 
-    /// Notifies the channel, and returns whether it was notified. In dry run or without a webhook, a log line
-    /// counts.
+    /// Notifies the channel, and returns whether it was notified. In dry-run mode or without a webhook, a log
+    /// line counts as a notification.
     pub(crate) async fn tell(&self, message: &Message) -> bool {
         match &self.settings.webhook {
             Some(webhook) if !self.settings.dry_run => match webhook.post(message).await {

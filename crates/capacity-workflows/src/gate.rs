@@ -71,7 +71,7 @@ impl Gate {
     /// Closes the gate and forgets the posted changes without a verdict, because a person has checked them.
     pub fn reset(&mut self) {
         *self = Self {
-            // What a build does to a spec stays proven.
+            // What a build does to a spec does not change, so it stays proven.
             verified_builds: std::mem::take(&mut self.verified_builds),
             ..Self::default()
         };

@@ -100,7 +100,8 @@ pub(crate) const ASK: ActivityTimeouts = ActivityTimeouts {
     attempt: Duration::from_mins(18),
     total: Duration::from_mins(25),
     heartbeat: Some(Duration::from_secs(15)),
-    attempts: 3,
+    // A wait of 16 minutes, and workers that are killed every two minutes.
+    attempts: 12,
 };
 
 /// Returns the options for sampling. One attempt lasts as long as its worker, and another worker continues immediately.

@@ -106,6 +106,17 @@ impl<'a> AccountLedger<'a> {
         }
     }
 
+    /// Returns how many requests the hourly budget allows until `ahead` from now. `None` if the ledger fails.
+    pub(crate) async fn requests_available(
+        &mut self,
+        ahead: SignedDuration,
+        budget: u32,
+        now: Timestamp,
+    ) -> Option<u32> {
+        self.remember(async |ledger, account| ledger.requests_available(account, now, ahead, budget).await)
+            .await
+    }
+
     /// Writes what was read. Returns whether the ledger has all of it.
     pub(crate) async fn record(
         &mut self,

@@ -66,7 +66,7 @@ impl<'a> CapacityInfos<'a> {
     /// under a rate limit.
     pub(super) async fn read(&mut self, mut wanted: Vec<Wanted>) {
         wanted.retain(|it| !self.read.contains_key(&it.number));
-        // Asked a second time in the same evaluation, the API would refuse again.
+        // A second request in the same evaluation would be refused again.
         if self.stopped.is_some() {
             return;
         }

@@ -17,6 +17,12 @@ const AIMED_MINUTES: u32 = 52;
 const MOST_REQUESTS: u32 = 180;
 /// Requests per hour that sampling leaves to evaluations.
 const LEFT_TO_EVALUATIONS: u32 = 3;
+/// The next 5 and 15 minutes, with the number of requests in that time that the sampler leaves to evaluations.
+/// The shorter time keeps the sampler from spending early what only becomes available late in the longer one.
+pub(super) const AHEAD: [(SignedDuration, u32); 2] = [
+    (SignedDuration::from_mins(5), 1),
+    (SignedDuration::from_mins(15), 3),
+];
 
 /// The families and namespaces that are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +64,19 @@ impl SamplingRule {
     /// Returns whether enough minutes become known to release capacity.
     pub fn is_enough(&self) -> bool {
         self.sampling != Sampling::Fewer && self.minutes_an_hour() >= ENOUGH_MINUTES
+    }
+
+    /// Returns the shortest interval that spreads these available requests over the time ahead, without those
+    /// that are left to evaluations.
+    ///
+    /// If evaluations and other processes use more than their share, sampling becomes less frequent. At its
+    /// usual interval, it would use up the budget, and nothing could be read until the hour of the first
+    /// requests ends.
+    pub(super) fn paced(self, available: u32, ahead: SignedDuration, left: u32) -> SignedDuration {
+        let usable = available.saturating_sub(left).max(self.requests).max(1);
+        let seconds = ahead.as_secs().unsigned_abs();
+        let apart = (seconds * u64::from(self.requests)).div_ceil(u64::from(usable));
+        SignedDuration::from_secs(i64::try_from(apart).unwrap_or(i64::MAX)).max(self.every)
     }
 
     pub(super) fn detail(self) -> Detail {
@@ -130,6 +149,20 @@ fn rule_for(all: u32, fewer: u32, of_provisioned: u32, budget: u32) -> SamplingR
 mod tests {
     use super::*;
     use rstest::rstest;
+
+    #[rstest]
+    #[case::nothing_else_was_read(55, 70)]
+    #[case::an_hourly_evaluation(16, 70)]
+    #[case::others_used_a_quarter(9, 150)]
+    #[case::used_up(0, 900)]
+    fn what_is_left_is_spread(#[case] available: u32, #[case] seconds: i64) {
+        let rule = rule_for(1, 1, 1, 55);
+        let [_, (ahead, left)] = AHEAD;
+        assert_eq!(
+            rule.paced(available, ahead, left),
+            SignedDuration::from_secs(seconds)
+        );
+    }
 
     /// Requests for all families and for fewer, the budget; then the mode and the interval in seconds.
     #[rstest]

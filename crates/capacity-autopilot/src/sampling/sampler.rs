@@ -6,7 +6,7 @@ use std::time::Duration;
 use capacity_engine::{LimitKind, NamespaceId, Rate};
 use jiff::{SignedDuration, Timestamp};
 
-use super::rule::{MINUTE, Sampling, sampling_rule};
+use super::rule::{AHEAD, MINUTE, Sampling, sampling_rule};
 use crate::autopilot::Autopilot;
 use crate::listing::{ObserveError, list};
 use crate::metrics::{AccountMetrics, Detail, NamespaceMetrics, Unread};
@@ -103,7 +103,13 @@ impl<'a> Sampler<'a> {
             self.unlisted = read.metrics.unlisted_count;
             self.listed_at = None;
         }
-        let mut next_in = Duration::try_from(rule.every).unwrap_or_default();
+        let mut every = rule.every;
+        for (ahead, left) in AHEAD {
+            if let Some(available) = reading.requests_available(ahead).await {
+                every = every.max(rule.paced(available, ahead, left));
+            }
+        }
+        let mut next_in = Duration::try_from(every).unwrap_or_default();
         if reading.ledger.failure().is_some() {
             // Without a working ledger, sample half as often: evaluations must scrape themselves and need the
             // requests.

@@ -55,7 +55,7 @@ pub(super) fn change(
         (_, Capacity::OnDemand) => Ok(Verdict::keep(code, because.to_owned())),
     };
     guarded.unwrap_or_else(|held| Verdict {
-        // A guard that names a size of its own (the next step up) is more exact than the policy's wish.
+        // A guard that names a size of its own (the next step up) is more exact than what the policy wants.
         blocked: held.blocked.or(Some(to)),
         ..held
     })

@@ -19,11 +19,10 @@ pub fn row_of(code: ReasonCode, wished: bool) -> Row {
         ReasonCode::NamespaceNotActive => (2, "namespace state"),
         ReasonCode::ReplicaMoving => (3, "replicas"),
         ReasonCode::ChangeInProgress => (4, "change in progress"),
-        // Two checks use these codes, but only a guard runs after the policy has made a wish.
+        // Two checks use these codes, but only a guard runs after the policy has named a target.
         ReasonCode::CapacityUnknown | ReasonCode::LimitsUnknown if wished => (13, "guards"),
         ReasonCode::CapacityUnknown => (5, "current capacity"),
-        // Row 6 ends a judgment before the policy is asked; with a wish, it was a restriction with the same
-        // code.
+        // Row 6 ends a judgment before the policy is asked; with a target, it was a restriction with the same code.
         ReasonCode::MetricsIncomplete if wished => (12, "restrictions"),
         ReasonCode::MetricsIncomplete => (6, "account metrics"),
         ReasonCode::MetricsMissing => (7, "namespace metrics"),

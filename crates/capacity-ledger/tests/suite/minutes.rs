@@ -170,6 +170,31 @@ async fn two_writers_write_each_minute_once_and_share_one_budget(#[case] kind: K
     assert_eq!(until, at(260));
 }
 
+#[rstest]
+#[case(Sqlite)]
+#[case(Postgres)]
+#[tokio::test]
+async fn requests_become_available_an_hour_after_they_were_made(#[case] kind: Kind) {
+    opened!(kind, "available", place, ledger);
+    for minute in 0..20 {
+        let claim = ledger.claim_requests(ACCOUNT, at(minute), 2, 55).await;
+        assert_eq!(claim.expect("claimed"), Claim::Granted);
+    }
+    let available = async |minute, ahead| {
+        let ahead = SignedDuration::from_mins(ahead);
+        let read = ledger.requests_available(ACCOUNT, at(minute), ahead, 55).await;
+        read.expect("read")
+    };
+    assert_eq!(available(20, 0).await, 15);
+    assert_eq!(available(60, 0).await, 17, "the first two are an hour old");
+    assert_eq!(available(60, 10).await, 37);
+    assert_eq!(available(200, 0).await, 55);
+    let over = ledger
+        .requests_available(ACCOUNT, at(20), SignedDuration::ZERO, 30)
+        .await;
+    assert_eq!(over.expect("read"), 0, "a budget that was lowered");
+}
+
 /// The earlier release can be started again, because it only rejects higher versions.
 #[rstest]
 #[case(Sqlite)]

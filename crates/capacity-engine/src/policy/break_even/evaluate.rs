@@ -83,7 +83,7 @@ impl Evaluation<'_> {
             self.take(raise);
         }
         let planning = self.coming_hour() != self.state.last_plan_hour;
-        // Also while blind and after a raise: later, the window is no longer that of the ending hour.
+        // Even while blind and after a raise: later, the window no longer covers the hour that is ending.
         if planning {
             self.remember_ending_hour();
             if !blind && self.look_back_is_known() {
@@ -179,7 +179,7 @@ impl Evaluation<'_> {
         let window = self.costs.situation.window;
         let look_back = self.costs.parameters.look_back_minutes.clamp(1, window.len());
         let good = window[window.len() - look_back..].iter().flatten().count();
-        // 80%, without a fraction.
+        // 80%, in integers.
         good * 5 >= look_back * 4
     }
 
@@ -216,7 +216,7 @@ impl Evaluation<'_> {
             self.outcome.option = planned;
             self.outcome.rule = Rule::Release;
         }
-        // Earlier, the larger size would be billed for the hour that ends.
+        // Any earlier, and the larger size would also be billed for the hour that is ending.
         let its_hour = self.state.last_plan_hour == situation.now.div_euclid(60);
         if wanted > present && minute <= LAST_PLANNED_MINUTE && its_hour {
             self.outcome.option = planned;

@@ -165,7 +165,7 @@ impl Parameters {
 
 fn trus(name: &str, value: &str) -> Result<u32, ParameterError> {
     let trus: u32 = whole(name, value, (0, 12))?;
-    // Settings are parsed before any ladder is read. A ladder that differs is the guards' task.
+    // Settings are parsed before any ladder is read. The guards handle a ladder with other sizes.
     if [0, 2, 3, 4, 6, 8, 10, 12].contains(&trus) {
         return Ok(trus);
     }

@@ -145,8 +145,7 @@ fn ladder(view: &PolicyView<'_>) -> Vec<Size> {
             .ladder
             .steps()
             .iter()
-            // The current size stays an option even above what the region can provide now, as it is
-            // running.
+            // The current size stays an option even above what the region can provide now, because it is already running.
             .filter(|step| info.ceiling.is_none_or(|ceiling| **step <= ceiling) || step.get() == present)
             .map(|step| step.get())
             .collect(),

@@ -147,7 +147,7 @@ fn first(farthest: u64, grain: u64, holds: &dyn Fn(u64) -> bool) -> Option<u64> 
         far = far.saturating_mul(2).min(farthest);
     }
     while far - near > grain {
-        // Stays on the grid of steps, so that the value found is one that can be shown and written.
+        // Stays on the grid of steps, so that the value can be displayed and typed exactly.
         let middle = near + (far - near) / 2 / grain * grain;
         if middle == near {
             break;
