@@ -86,7 +86,6 @@ pub use plan::{
 };
 pub use sampling::{Sampled, Sampler, Sampling, SamplingRule, sampling_rule};
 pub use standing::{METRICS_UNUSABLE, Problem, StandingProblems, is_over_a_day};
-pub use text::chain;
 pub use timing::{ChangeTiming, Part, StepTiming, Timing};
 #[cfg(feature = "traces")]
 pub use traces::{EvaluationSpans, change_span, change_spans, evaluation_part, evaluation_spans, step_span};

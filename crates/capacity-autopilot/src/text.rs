@@ -1,6 +1,5 @@
 //! Text helpers that several messages share: ages and times.
 
-pub use human_text::chain;
 use jiff::{SignedDuration, Timestamp};
 
 /// Formats an age in its two largest units, without seconds from a minute on: `45 s`, `15 min`, `24 h 5 min`,

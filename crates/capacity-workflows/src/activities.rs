@@ -1,14 +1,12 @@
 //! The activities of evaluations: thin wrappers around the autopilot that are safe to run twice.
-#![allow(missing_docs, reason = "the macros generate public items")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capacity_autopilot::{
-    Autopilot, ChangeResult, ChangeState, chain, incidents, is_over_a_day, record_changes,
-};
+use capacity_autopilot::{Autopilot, ChangeResult, ChangeState, incidents, is_over_a_day, record_changes};
 use capacity_engine::NamespaceId;
+use human_text::chain;
 use jiff::Timestamp;
 use slack_notifier::{Message, Section, Severity};
 use temporal_worker_kit::SharedClient;
@@ -23,7 +21,7 @@ use crate::evaluation::{EvaluateError, Evaluator, evaluate};
 use crate::evaluation_messages::{EvaluateRequest, EvaluateResult};
 use crate::health::EvaluationHealth;
 use crate::messages::{
-    Announcement, ChangeReport, ChangeRequest, EvaluationReport, Observation, ObserveRequest, Redecide,
+    Announcement, ChangeReport, ChangeRequest, EvaluationReport, ObserveRequest, ObserveResult, Redecide,
     Redecision, SampleRequest, Silence, StepRequest, StepResult, TickRequest,
 };
 use crate::news::{News, Standing, news};
@@ -34,18 +32,17 @@ use crate::traces::EvaluationTrace;
 
 /// The dependencies of activities. Clones share everything.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct CapacityActivities {
+pub(crate) struct CapacityActivities {
     /// The autopilot, with its keys.
-    pub autopilot: Arc<Autopilot>,
+    pub(crate) autopilot: Arc<Autopilot>,
     /// A client of the Temporal service, to wait for changes and to query the controller.
-    pub client: SharedClient,
+    pub(crate) client: SharedClient,
     /// The settings of this worker's activities.
-    pub settings: ActivitySettings,
+    pub(crate) settings: ActivitySettings,
     /// The outcomes of this worker's evaluations.
-    pub health: EvaluationHealth,
+    pub(crate) health: EvaluationHealth,
     /// Whether this worker is shutting down.
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
 }
 
 /// Time that a late attempt waits for the controller at least.
@@ -55,7 +52,7 @@ const LEAST_WAIT: Duration = Duration::from_secs(10);
 impl CapacityActivities {
     /// Evaluates for the event loop. History records the result, so a changed rule never breaks a replay.
     #[activity(name = "evaluate_account")]
-    pub async fn evaluate_account(
+    pub(crate) async fn evaluate_account(
         self: Arc<Self>,
         context: ActivityContext,
         request: EvaluateRequest,
@@ -66,11 +63,11 @@ impl CapacityActivities {
     /// Evaluates for a controller that release 0.1.0 started, and starts no changes: the controller rotates
     /// into the event loop within a minute, and evaluates again there.
     #[activity(name = "observe_and_decide")]
-    pub async fn observe_and_decide(
+    pub(crate) async fn observe_and_decide(
         self: Arc<Self>,
         context: ActivityContext,
         request: ObserveRequest,
-    ) -> Result<Observation, ActivityError> {
+    ) -> Result<ObserveResult, ActivityError> {
         let evaluate_request = EvaluateRequest {
             number: request.number,
             scale_up_only: request.scale_up_only,
@@ -87,20 +84,20 @@ impl CapacityActivities {
             "the controller is being upgraded: changes start with its next evaluation, within a minute"
                 .to_owned(),
         );
-        Ok(Observation {
+        Ok(ObserveResult {
             report,
             max_concurrent: result.max_concurrent,
             wait_seconds: 1,
             next_tick: result.next_tick,
             apart_ms: result.apart_ms,
             ledgers: result.ledgers,
-            ..Observation::default()
+            ..ObserveResult::default()
         })
     }
 
     /// Runs one step of a change: at most one POST or poll. Refuses if this worker is in dry-run mode.
     #[activity(name = "change_step")]
-    pub async fn change_step(
+    pub(crate) async fn change_step(
         self: Arc<Self>,
         context: ActivityContext,
         step: StepRequest,
@@ -123,7 +120,7 @@ impl CapacityActivities {
 
     /// Re-evaluates the namespace of a change on fresh data.
     #[activity(name = "decide_again")]
-    pub async fn decide_again(
+    pub(crate) async fn decide_again(
         self: Arc<Self>,
         context: ActivityContext,
         question: Redecide,
@@ -148,7 +145,7 @@ impl CapacityActivities {
 
     /// Waits for a change that is already running.
     #[activity(name = "await_change")]
-    pub async fn await_change(
+    pub(crate) async fn await_change(
         self: Arc<Self>,
         context: ActivityContext,
         workflow_id: String,
@@ -164,7 +161,7 @@ impl CapacityActivities {
     /// Announces what is new in an evaluation, in one digest. Returns the ongoing problems that have now been
     /// announced; none if the notification failed, so that the next evaluation announces them again.
     #[activity(name = "announce")]
-    pub async fn announce(
+    pub(crate) async fn announce(
         self: Arc<Self>,
         context: ActivityContext,
         announcement: Announcement,
@@ -238,7 +235,7 @@ impl CapacityActivities {
 
     /// Announces a change that takes too long. The evaluation that started it may have ended already.
     #[activity(name = "announce_change")]
-    pub async fn announce_change(
+    pub(crate) async fn announce_change(
         self: Arc<Self>,
         context: ActivityContext,
         change: ChangeReport,
@@ -258,7 +255,7 @@ impl CapacityActivities {
 
     /// Announces that the controller does not respond, or responds again. Returns when that was announced.
     #[activity(name = "announce_silence")]
-    pub async fn announce_silence(
+    pub(crate) async fn announce_silence(
         self: Arc<Self>,
         context: ActivityContext,
         silence: Silence,
@@ -298,7 +295,7 @@ impl CapacityActivities {
 
     /// Samples usage, minute after minute, until this worker stops.
     #[activity(name = "sample_usage")]
-    pub async fn sample_usage(
+    pub(crate) async fn sample_usage(
         self: Arc<Self>,
         context: ActivityContext,
         _request: SampleRequest,
@@ -316,7 +313,7 @@ impl CapacityActivities {
     /// Requests an evaluation from the controller, and waits until its changes have ended, up to a time
     /// limit.
     #[activity(name = "ask_controller")]
-    pub async fn ask_controller(
+    pub(crate) async fn ask_controller(
         self: Arc<Self>,
         context: ActivityContext,
         request: TickRequest,

@@ -84,9 +84,9 @@ mod tests {
     use super::*;
     use crate::evaluation_messages::{EvaluateRequest, EvaluateResult};
     use crate::management::CapacityManagementWorkflow;
-    use crate::messages::{Announcement, ChangeEvent, ChangeRequest, Observation, ObserveRequest};
+    use crate::messages::{Announcement, ChangeEvent, ChangeRequest, ObserveRequest, ObserveResult};
     use crate::news::news;
-    use crate::observation::QuietDecisions;
+    use crate::observe_result::QuietDecisions;
 
     const NAMESPACES: usize = 10_000;
     const LIMIT: usize = 200_000;
@@ -172,7 +172,7 @@ mod tests {
             number,
             ..ObserveRequest::default()
         };
-        let observation = Observation::of(&plan, &observe, false, QuietDecisions::InReport)
+        let observation = ObserveResult::of(&plan, &observe, false, QuietDecisions::InReport)
             .with_changes(requests(&plan, number));
         let report = EvaluationReport {
             changes_left_out: observation.changes_left_out,

@@ -104,42 +104,38 @@ impl From<&ChangeOrder> for ChangeRequest {
 /// One step of a change.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct StepRequest {
+pub(crate) struct StepRequest {
     /// The change to work on.
-    pub request: ChangeRequest,
+    pub(crate) request: ChangeRequest,
     /// Current state of the change; empty before the first step.
-    pub state: Option<ChangeState>,
+    pub(crate) state: Option<ChangeState>,
 }
 
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct StepResult {
+pub(crate) struct StepResult {
     /// The next step.
-    pub next: Next,
+    pub(crate) next: Next,
 }
 
 /// A request to re-evaluate.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct Redecide {
+pub(crate) struct Redecide {
     /// The change to re-evaluate.
-    pub request: ChangeRequest,
+    pub(crate) request: ChangeRequest,
     /// State that the change found, as text.
-    pub found: String,
+    pub(crate) found: String,
 }
 
 /// The response: the change with fresh data, or why it is dropped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct Redecision {
+pub(crate) struct Redecision {
     /// The change to continue with.
-    pub request: Option<ChangeRequest>,
+    pub(crate) request: Option<ChangeRequest>,
     /// Why there is no change to make.
-    pub dropped: String,
+    pub(crate) dropped: String,
 }
 
 /// The outcome of a change.
@@ -193,14 +189,13 @@ pub struct ChangeReport {
 /// An open change that makes no progress.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct StalledChange {
+pub(crate) struct StalledChange {
     /// The change that makes no progress.
-    pub change: ChangeRequest,
+    pub(crate) change: ChangeRequest,
     /// Time when the change last made progress (milliseconds since 1970).
-    pub since_ms: u64,
+    pub(crate) since_ms: u64,
     /// Time when the change was started (milliseconds since 1970).
-    pub started_ms: Option<u64>,
+    pub(crate) started_ms: Option<u64>,
 }
 
 /// The progress of a change, as signaled to the controller.

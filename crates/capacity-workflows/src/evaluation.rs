@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use capacity_autopilot::{
-    Autopilot, Evaluation, EvaluationRequest, Plan, Scope, chain, evaluation_spans, machine_time,
-    record_evaluation, record_policies,
+    Autopilot, Evaluation, EvaluationRequest, Plan, Scope, evaluation_spans, machine_time, record_evaluation,
+    record_policies,
 };
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
+use human_text::chain;
 use jiff::Timestamp;
 use temporal_worker_kit::SharedClient;
 use temporalio_client::Client;
@@ -17,9 +18,9 @@ use crate::evaluation_messages::{EvaluateRequest, EvaluateResult};
 use crate::health::EvaluationHealth;
 use crate::last_look::open_records;
 use crate::ledgers;
-use crate::messages::{ChangeRequest, Observation, ObserveRequest};
+use crate::messages::{ChangeRequest, ObserveRequest, ObserveResult};
 use crate::names::Installation;
-use crate::observation::QuietDecisions;
+use crate::observe_result::QuietDecisions;
 use crate::pauses::{self, Pause};
 use crate::running;
 use crate::schedule::{Schedule, Shown};
@@ -82,23 +83,15 @@ pub(crate) async fn evaluate(
     );
     trace.part("read pauses and running changes", looking, None);
     let mut warnings = Vec::new();
-    let pauses = pauses
-        .inspect_err(|error| {
-            warnings.push(format!(
-                "{}; each change reads them again before its update",
-                chain(error)
-            ));
-        })
-        .ok();
+    let pauses = or_warning(pauses, &mut warnings, |why| {
+        format!("{why}; each change reads them again before its update")
+    });
     // Without the list a namespace may be scaled down here, but the last look before the POST asks again
     // and fails closed.
-    let records = records.unwrap_or_else(|error| {
-        warnings.push(format!(
-            "the records of earlier changes cannot be listed: {}",
-            chain(&error)
-        ));
-        Vec::new()
+    let records = or_warning(records, &mut warnings, |why| {
+        format!("the records of earlier changes cannot be listed: {why}")
     });
+    let records = records.unwrap_or_default();
 
     let mut restrictions: Vec<Restriction> = pauses.iter().flatten().filter_map(Pause::restriction).collect();
     restrictions.extend(ledgers::restrictions(&observe, &ledgers));
@@ -125,7 +118,7 @@ pub(crate) async fn evaluate(
     // The inputs of a large account are large, and only the plan is needed from here on.
     drop(evaluation);
 
-    let mut observation = Observation::of(&plan, &observe, worker.settings.dry_run, quiet);
+    let mut observation = ObserveResult::of(&plan, &observe, worker.settings.dry_run, quiet);
     observation.report.paused = is_paused;
     observation.report.ledger_problem = ledger_problem;
     observation.report.warnings.extend(warnings);
@@ -157,6 +150,15 @@ pub(crate) async fn evaluate(
         knows_running: running.known,
         data_expires_in_ms: data_expires_in_ms(worker, &plan),
     })
+}
+
+/// Returns what was read; a failure becomes a warning.
+fn or_warning<T, E: std::error::Error>(
+    read: Result<T, E>,
+    warnings: &mut Vec<String>,
+    text: impl Fn(String) -> String,
+) -> Option<T> {
+    read.inspect_err(|error| warnings.push(text(chain(error)))).ok()
 }
 
 /// Observes and decides, but only for the account that the controller belongs to.

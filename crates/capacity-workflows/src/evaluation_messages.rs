@@ -12,60 +12,58 @@ use crate::messages::{
 /// A request for an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct EvaluateRequest {
+pub(crate) struct EvaluateRequest {
     /// The number of the evaluation.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Whether it may only scale up.
-    pub scale_up_only: bool,
+    pub(crate) scale_up_only: bool,
     /// Whether it re-evaluates the data that the evaluation with this number has read.
-    pub again: bool,
+    pub(crate) again: bool,
     /// The account that this controller belongs to, once known.
-    pub account: Option<String>,
+    pub(crate) account: Option<String>,
     /// Ledgers of workers that evaluated recently, with the time of each evaluation (milliseconds since
     /// 1970).
-    pub ledgers: BTreeMap<String, i64>,
+    pub(crate) ledgers: BTreeMap<String, i64>,
     /// Changes in progress.
-    pub running: Vec<ChangeRequest>,
+    pub(crate) running: Vec<ChangeRequest>,
     /// Whether `running` is complete; if not, the evaluation looks them up.
-    pub knows_running: bool,
+    pub(crate) knows_running: bool,
     /// Namespaces that the key is not allowed to change.
-    pub not_permitted: BTreeMap<String, NotPermitted>,
+    pub(crate) not_permitted: BTreeMap<String, NotPermitted>,
     /// Namespaces whose spec differed after their change.
-    pub spec_changed: BTreeMap<String, SpecChanged>,
+    pub(crate) spec_changed: BTreeMap<String, SpecChanged>,
 }
 
 /// The result of an evaluation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct EvaluateResult {
+pub(crate) struct EvaluateResult {
     /// The evaluation, without the outcomes of its changes.
-    pub report: EvaluationReport,
+    pub(crate) report: EvaluationReport,
     /// The changes, in the order in which they are carried out.
-    pub changes: Vec<ChangeRequest>,
+    pub(crate) changes: Vec<ChangeRequest>,
     /// Namespaces that need capacity, whether or not they are changed.
-    pub needed: Vec<String>,
+    pub(crate) needed: Vec<String>,
     /// Maximum number of concurrent changes.
-    pub max_concurrent: u32,
+    pub(crate) max_concurrent: u32,
     /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
-    pub next_tick: Option<String>,
+    pub(crate) next_tick: Option<String>,
     /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the default.
-    pub apart_ms: Option<u64>,
+    pub(crate) apart_ms: Option<u64>,
     /// Ledgers of workers that evaluated recently, including this worker's.
-    pub ledgers: BTreeMap<String, i64>,
+    pub(crate) ledgers: BTreeMap<String, i64>,
     /// The latest pause of each kind; `None` if they could not be read.
-    pub pauses: Option<BTreeMap<String, PauseSeen>>,
+    pub(crate) pauses: Option<BTreeMap<String, PauseSeen>>,
     /// Changes that ended without a signal.
-    pub ended: Vec<ChangeReport>,
+    pub(crate) ended: Vec<ChangeReport>,
     /// Changes in progress that the controller did not know about.
-    pub found: Vec<ChangeRequest>,
+    pub(crate) found: Vec<ChangeRequest>,
     /// Changes in progress that make no progress.
-    pub stalled: Vec<StalledChange>,
+    pub(crate) stalled: Vec<StalledChange>,
     /// Whether the changes in progress could be read.
-    pub knows_running: bool,
+    pub(crate) knows_running: bool,
     /// How long the data behind the changes stays fresh enough, in milliseconds of real time.
-    pub data_expires_in_ms: u64,
+    pub(crate) data_expires_in_ms: u64,
     /// Whether the schedule is running although changes are paused.
-    pub schedule_runs_under_pause: bool,
+    pub(crate) schedule_runs_under_pause: bool,
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use capacity_autopilot::{Autopilot, ChangeOrder, chain};
+use capacity_autopilot::{Autopilot, ChangeOrder};
 use futures::StreamExt;
+use human_text::chain;
 use jiff::{SignedDuration, Timestamp};
 use temporalio_client::errors::ClientError;
 use temporalio_client::{Client, WorkflowListOptions};

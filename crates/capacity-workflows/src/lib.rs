@@ -3,8 +3,8 @@
 //! # Where to start
 //!
 //! [`CapacityManagementWorkflow`] is the controller, [`CapacityChange`] carries out one change,
-//! [`EvaluationTick`] is started by the schedule, and [`CapacityActivities`] does the work. [`controller`]
-//! and [`schedule`] have the handles for clients.
+//! [`EvaluationTick`] is started by the schedule, and [`CapacityWorker`] registers them and their activities in a
+//! worker. [`controller`] and [`schedule`] have the handles for clients.
 
 // An optimized build computes the layout of nested futures, which a debug build does not: the activities
 // exceed the limit of 128.
@@ -32,7 +32,7 @@ mod management;
 mod messages;
 pub mod names;
 mod news;
-mod observation;
+mod observe_result;
 mod options;
 pub mod pauses;
 mod queue;
@@ -50,29 +50,24 @@ mod traces;
 mod watch;
 mod worker;
 
-pub use activities::CapacityActivities;
 pub use change::CapacityChange;
 pub use connection::{ConnectError, ConnectionSettings, Credential, NotSet, connection};
-pub use evaluation_messages::{EvaluateRequest, EvaluateResult};
 pub use figures::Figures;
 pub use gate::Gate;
 pub use health::{CHANGE_OUTCOMES, EvaluationHealth};
 pub use management::{CapacityManagementWorkflow, LOOP_VERSION};
 pub use messages::{
-    Announcement, ChangeEvent, ChangeReport, ChangeRequest, ControllerPhase, ControllerState,
-    EvaluationQuery, EvaluationReport, HeldNamespace, InvalidRequest, NotPermitted, Observation,
-    ObserveRequest, PauseSeen, Redecide, Redecision, SampleRequest, Silence, SpecChanged, Status,
-    StepRequest, StepResult, TickRequest,
+    ChangeEvent, ChangeReport, ChangeRequest, ControllerPhase, ControllerState, EvaluationQuery,
+    EvaluationReport, HeldNamespace, InvalidRequest, NotPermitted, PauseSeen, SampleRequest, SpecChanged,
+    Status, TickRequest,
 };
 pub use names::Installation;
 pub use news::Standing;
-pub use observation::QuietDecisions;
 pub use pauses::{Opened, Pause, PauseError, PauseKind};
 pub use queue::{Changes, QueuedChange, RunningChange};
 pub use record::CapacityRecord;
 pub use sampler::UsageSampler;
 pub use settings::{ActivitySettings, SamplingSettings, build_id};
-pub use shutdown::Shutdown;
 pub use step_messages::Concluded;
 pub use temporal_worker_kit::Lenient;
 pub use tick::EvaluationTick;

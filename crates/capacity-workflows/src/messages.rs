@@ -9,11 +9,9 @@ use slack_notifier::Section;
 
 pub(crate) use crate::change_messages::{
     BUILD_NOT_VERIFIED, IN_PROGRESS, LEDGER_UNAVAILABLE, LONGEST_ERROR, METRICS_STALE, QUEUED, REPLACED,
-    StalledChange, TOO_MANY_OPERATIONS,
+    Redecide, Redecision, StalledChange, StepRequest, StepResult, TOO_MANY_OPERATIONS,
 };
-pub use crate::change_messages::{
-    ChangeEvent, ChangeReport, ChangeRequest, InvalidRequest, Redecide, Redecision, StepRequest, StepResult,
-};
+pub use crate::change_messages::{ChangeEvent, ChangeReport, ChangeRequest, InvalidRequest};
 use crate::figures::Figures;
 use crate::gate::Gate;
 use crate::queue::Changes;
@@ -153,44 +151,43 @@ impl EvaluationReport {
 /// A request to observe, which is part of an evaluation. A controller of release 0.1.0 sends it directly.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct ObserveRequest {
+pub(crate) struct ObserveRequest {
     /// The number of the evaluation.
-    pub number: u64,
+    pub(crate) number: u64,
     /// The account that this controller belongs to, once known.
-    pub account: Option<String>,
+    pub(crate) account: Option<String>,
     /// Whether changes are paused.
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// Whether throttling or high usage triggered it, so that it may only scale up.
     // Release 0.1.0 writes and reads the old name.
     #[serde(rename = "raise_only", alias = "scale_up_only")]
-    pub scale_up_only: bool,
+    pub(crate) scale_up_only: bool,
     /// Ledgers of workers that evaluated recently, with the time of each evaluation (milliseconds since
     /// 1970).
-    pub ledgers: BTreeMap<String, i64>,
+    pub(crate) ledgers: BTreeMap<String, i64>,
 }
 
 /// The observations and decisions of an evaluation, and the parameters of its changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Observation {
+pub(crate) struct ObserveResult {
     /// The evaluation, without the outcomes of its changes.
-    pub report: EvaluationReport,
+    pub(crate) report: EvaluationReport,
     /// The changes, in the order in which they are carried out; none in dry-run mode or while paused.
-    pub changes: Vec<ChangeRequest>,
+    pub(crate) changes: Vec<ChangeRequest>,
     /// Maximum number of concurrent changes.
-    pub max_concurrent: u32,
+    pub(crate) max_concurrent: u32,
     /// Maximum time that the evaluation waits for its changes, in seconds.
-    pub wait_seconds: u64,
+    pub(crate) wait_seconds: u64,
     /// Number of changes left to the next evaluation, which follows immediately, because a payload has
     /// limited space.
-    pub changes_left_out: usize,
+    pub(crate) changes_left_out: usize,
     /// The next scheduled evaluation (UTC, RFC 3339), if there is a schedule.
-    pub next_tick: Option<String>,
+    pub(crate) next_tick: Option<String>,
     /// The minimum interval between the starts of evaluations, in milliseconds; `None` for the default.
-    pub apart_ms: Option<u64>,
+    pub(crate) apart_ms: Option<u64>,
     /// Ledgers of workers that evaluated recently, including this worker's.
-    pub ledgers: BTreeMap<String, i64>,
+    pub(crate) ledgers: BTreeMap<String, i64>,
 }
 
 /// A problem that may persist over several evaluations.
@@ -209,16 +206,15 @@ pub struct Standing {
 /// A report to announce, and earlier announcements.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct Announcement {
+pub(crate) struct Announcement {
     /// Report of the evaluation.
-    pub report: EvaluationReport,
+    pub(crate) report: EvaluationReport,
     /// Ongoing problems, with the time of each announcement.
-    pub standing: BTreeMap<String, Standing>,
+    pub(crate) standing: BTreeMap<String, Standing>,
     /// When the last evaluation with usable metrics began (UTC, RFC 3339).
-    pub last_good: Option<String>,
+    pub(crate) last_good: Option<String>,
     /// The pause during which someone unpaused the schedule.
-    pub unpaused_schedule: Option<PauseSeen>,
+    pub(crate) unpaused_schedule: Option<PauseSeen>,
 }
 
 /// The state that a controller carries from run to run.
@@ -423,12 +419,11 @@ pub struct HeldNamespace {
 /// A tick's observation of whether the controller responds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-#[non_exhaustive]
-pub struct Silence {
+pub(crate) struct Silence {
     /// Why there was no response; `None` if the controller responds again.
-    pub problem: Option<String>,
+    pub(crate) problem: Option<String>,
     /// The failure of the previous tick, if it failed. Contains the time of the announcement.
-    pub before: Option<String>,
+    pub(crate) before: Option<String>,
 }
 
 /// The input of the sampler, which has no fields yet.

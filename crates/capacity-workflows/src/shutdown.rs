@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 /// Whether a worker is shutting down. Clones share the state.
 #[derive(Debug, Clone)]
-pub struct Shutdown(Arc<watch::Sender<bool>>);
+pub(crate) struct Shutdown(Arc<watch::Sender<bool>>);
 
 impl Default for Shutdown {
     fn default() -> Self {
@@ -16,7 +16,7 @@ impl Default for Shutdown {
 
 impl Shutdown {
     /// Stops work that would otherwise run forever, so that another worker takes over immediately.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         // `send` would fail, and change nothing, while no one waits.
         self.0.send_replace(true);
     }

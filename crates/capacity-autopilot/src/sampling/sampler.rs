@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use capacity_engine::{LimitKind, NamespaceId, Rate};
+use human_text::chain;
 use jiff::{SignedDuration, Timestamp};
 
 use super::rule::{AHEAD, MINUTE, Sampling, sampling_rule};
@@ -12,7 +13,6 @@ use crate::listing::{ObserveError, list};
 use crate::metrics::{AccountMetrics, Detail, NamespaceMetrics, Unread};
 use crate::namespaces::{account_of, is_on_demand};
 use crate::reading::{Purpose, Reading};
-use crate::text::chain;
 
 /// Time after which a namespace that stays throttled is signaled again, because the scale-up did not happen.
 const TOLD_AGAIN: SignedDuration = SignedDuration::from_mins(15);

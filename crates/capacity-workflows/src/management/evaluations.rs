@@ -8,7 +8,7 @@ use crate::evaluation_messages::{EvaluateRequest, EvaluateResult};
 use crate::messages::{
     ChangeReport, ChangeRequest, EvaluationReport, PauseSeen, QUEUED, REPLACED, StalledChange,
 };
-use crate::observation::MOST_CHANGES;
+use crate::observe_result::MOST_CHANGES;
 use crate::pauses::PauseKind;
 use crate::queue::RunningChange;
 use crate::step_messages::Incident;

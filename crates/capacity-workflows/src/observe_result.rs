@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use capacity_autopilot::{ActionName, Plan, PlannedDecision};
 
 use crate::figures::Figures;
-use crate::messages::{ChangeRequest, EvaluationReport, Observation, ObserveRequest};
+use crate::messages::{ChangeRequest, EvaluationReport, ObserveRequest, ObserveResult};
 
 /// Maximum bytes of decisions in one payload, so that every payload, including changes and their outcomes,
 /// stays below 200,000.
@@ -17,18 +17,17 @@ pub(crate) const MOST_CHANGES: usize = 150;
 
 /// Where to keep decisions that change nothing and need no announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum QuietDecisions {
+pub(crate) enum QuietDecisions {
     /// In the report, as many as fit.
     InReport,
     /// In the ledger, so that the history does not grow with the number of quiet namespaces.
     InLedger,
 }
 
-impl Observation {
+impl ObserveResult {
     /// Adds the changes, as many as one evaluation can carry.
     #[must_use]
-    pub fn with_changes(mut self, mut changes: Vec<ChangeRequest>) -> Self {
+    pub(crate) fn with_changes(mut self, mut changes: Vec<ChangeRequest>) -> Self {
         self.changes_left_out = changes.len().saturating_sub(MOST_CHANGES);
         changes.truncate(MOST_CHANGES);
         self.changes = changes;
@@ -37,7 +36,7 @@ impl Observation {
 
     /// Creates the observation of a plan. Decisions are limited by bytes, because a reason may be long. Quiet
     /// namespaces are only counted if a ledger has them.
-    pub fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: QuietDecisions) -> Self {
+    pub(crate) fn of(plan: &Plan, request: &ObserveRequest, dry_run: bool, quiet: QuietDecisions) -> Self {
         let mut counts = BTreeMap::new();
         for decision in &plan.decisions {
             *counts.entry(decision.action.as_str().to_owned()).or_default() += 1;
@@ -137,7 +136,7 @@ mod tests {
             for decision in quiet.decisions.iter_mut().skip(1) {
                 decision.action = ActionName::Keep;
             }
-            let observation = Observation::of(&quiet, &request, false, QuietDecisions::InLedger);
+            let observation = ObserveResult::of(&quiet, &request, false, QuietDecisions::InLedger);
             assert_eq!(observation.report.counts.values().sum::<usize>(), namespaces);
             assert_eq!(observation.report.decisions_left_out, 0);
             serde_json::to_string(&observation).expect("JSON").len()
@@ -160,7 +159,7 @@ mod tests {
             sample_minute: Some("2026-11-25T10:45:00Z".to_owned()),
             ..ChangeRequest::default()
         };
-        let observation = Observation::of(&plan(10_000), &request, false, QuietDecisions::InReport)
+        let observation = ObserveResult::of(&plan(10_000), &request, false, QuietDecisions::InReport)
             .with_changes((0..1_000).map(change).collect());
         assert_eq!(observation.changes_left_out, 1_000 - MOST_CHANGES);
         let bytes = |value: &str| value.len();
