@@ -434,6 +434,11 @@ impl Layers {
                 inputs,
                 &mut values,
             ) {
+                // Elsewhere, an empty value counts as not set. A flag was written on purpose.
+                Name::Setting(_) | Name::FileOf(_) if without_quotes(text.trim()).is_empty() => {
+                    let problem = "the value is empty; write a value, or leave the flag out to use the environment, the files and the default";
+                    self.mistake(Mistake::of_name(name, Some(origin), problem));
+                }
                 Name::Setting(_) | Name::FileOf(_) => {}
                 Name::Near(near) => {
                     let problem = format!("unknown setting; did you mean {near}?");

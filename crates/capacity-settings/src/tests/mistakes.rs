@@ -106,6 +106,28 @@ fn all_mistakes_are_reported_together() {
     ");
 }
 
+#[test]
+fn an_empty_value_counts_as_not_set_and_is_refused_in_a_flag() {
+    let folder = folder(&[
+        ("capacity.toml", "max_tru_count = 8\nledger_url = \"\"\n"),
+        (".env", "MAX_TRU_COUNT=\n"),
+    ]);
+    let environment = [("MAX_TRU_COUNT", " "), ("LEDGER_URL", "\"\"")];
+    let settings = loaded(folder.path(), &environment).expect("valid");
+    assert_eq!(settings.rules.bounds.max_trus.get(), 8);
+    assert!(settings.ledger.is_none());
+
+    let mut inputs = inputs(folder.path(), &environment);
+    for value in ["", " ", "''"] {
+        inputs.flags = vec![("LEDGER_URL".to_owned(), value.to_owned(), "--set".to_owned())];
+        let mistakes = load(&inputs, Needs::default()).expect_err("refused").to_string();
+        assert!(
+            mistakes.contains("LEDGER_URL") && mistakes.contains("leave the flag out"),
+            "{mistakes}"
+        );
+    }
+}
+
 #[rstest]
 #[case::environment(&[("NAMESPACE_ALLOWLIST", " , ,")], "")]
 #[case::quoted_separators(&[("NAMESPACE_ALLOWLIST", "\",\"")], "")]
