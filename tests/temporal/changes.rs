@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use capacity_ledger::{Format, Ledger, Location, Table};
+use capacity_ledger::{ChangeRecord, Format, Ledger, Location, Table};
 use capacity_workflows::controller::{Controller, Trigger};
 use capacity_workflows::{CapacityChange, CapacityManagementWorkflow, names};
 use cloud_simulator::{Access, Account, Faults, Load, NamespaceSetup, OperationFault};
@@ -177,6 +177,44 @@ async fn a_slow_change_is_announced_once_and_its_end_is_recorded_and_announced()
     })
     .await;
     assert_eq!(recorded(&ledger).await, ["checkout.a1b2c changed"]);
+}
+
+/// `temporal-capacity apply` was stopped while a change was in progress, and its namespace was deleted. One of another account stays:
+/// its service is not asked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_evaluation_records_how_changes_ended_that_a_command_left_in_progress() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let location = Location::Sqlite(folder.path().join("ledger.db"));
+    let ledger = Ledger::open(&location).await.expect("opened");
+    let setup = Setup {
+        ledger: Some(location),
+        ..throttled(&["checkout"])
+    };
+    let left = |account: &str| ChangeRecord {
+        operation_id: format!("change-{account}"),
+        account: account.to_owned(),
+        plan_id: "plan-1".to_owned(),
+        namespace: format!("deleted.{account}"),
+        from_trus: 2,
+        to_trus: 0,
+        outcome: "in_progress".to_owned(),
+        error: None,
+        ended_at_ms: jiff::Timestamp::now().as_millisecond(),
+        by: "ana@laptop (CLI)".to_owned(),
+    };
+    let changes = [left("a1b2c"), left("z9y8x")];
+    ledger.record_changes(&changes).await.expect("recorded");
+    with_worker("left", setup, async |world| {
+        world.evaluate("first").await;
+    })
+    .await;
+    let recorded = recorded(&ledger).await;
+    for expected in ["deleted.a1b2c failed", "deleted.z9y8x in_progress"] {
+        assert!(
+            recorded.iter().any(|it| it == expected),
+            "{expected}: {recorded:?}"
+        );
+    }
 }
 
 /// Returns the changes in a ledger.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use capacity_autopilot::{
     Autopilot, CarryOut, ChangeOrder, ChangeResult, ChangeTiming, Digest, Evaluation, EvaluationRequest,
-    Plan, PlanNews, Problem, Scope, Stop, plan_news, recall_problems, record_changes, record_evaluation,
-    record_policies, store_problems,
+    LedgerHandle, Plan, PlanNews, Problem, Scope, Stop, plan_news, recall_problems, record_changes,
+    record_evaluation, record_policies, store_problems,
 };
 use capacity_settings::{Needs, Settings};
 use capacity_workflows::Pause;
@@ -27,7 +27,7 @@ use crate::setup;
 use crate::stops::{Stopped, Stops};
 use crate::terminal::{Terminal, confirmed};
 use crate::traces::Traces;
-use crate::unfinished::finish_changes;
+use crate::unfinished::{finish_changes, warn_once};
 
 pub(crate) async fn run(
     flags: &arguments::Apply,
@@ -45,7 +45,7 @@ pub(crate) async fn run(
     )?;
     let stops = Stops::listen(limit)?;
     let apply = Apply {
-        autopilot: capacity_wiring::autopilot(&settings)?,
+        autopilot: autopilot(&settings)?,
         traces: Traces::begin(&settings)?,
         settings,
         flags,
@@ -63,6 +63,15 @@ pub(crate) async fn run(
     let exit = apply.to_its_end(agreed, &stops).await;
     apply.traces.finish().await;
     exit
+}
+
+/// Builds the autopilot. Its ledger is waited for once.
+fn autopilot(settings: &Settings) -> anyhow::Result<Autopilot> {
+    let autopilot = capacity_wiring::autopilot(settings)?;
+    Ok(match &settings.ledger {
+        Some(location) => autopilot.with_ledger(LedgerHandle::at(location.clone()).waiting_once()),
+        None => autopilot,
+    })
 }
 
 /// One run of `apply`.
@@ -92,7 +101,7 @@ struct Agreed {
 impl Apply<'_> {
     /// Makes the plan and asks for confirmation if needed. Changes nothing.
     async fn plan_and_ask(&self) -> anyhow::Result<Agreed> {
-        finish_changes(&self.autopilot).await;
+        let problem = finish_changes(&self.autopilot, self.terminal).await;
         let pauses = Pauses::of(&self.settings).await;
         let open = pauses.open().await;
         // A dry run shows its plan during a pause as well, because it changes nothing.
@@ -112,6 +121,7 @@ impl Apply<'_> {
             let orders = plan.orders();
             (plan, orders, Some(evaluation))
         };
+        warn_once(problem.as_deref(), &plan.warnings);
         let asks = !self.settings.dry_run && !self.flags.yes && !orders.is_empty();
         // Show the plan at once on a terminal. A pipe gets all output at the end.
         let is_shown = self.is_table() && (asks || std::io::stdout().is_terminal());
@@ -162,7 +172,9 @@ impl Apply<'_> {
         }
         if go || dry_run {
             // At the same time: a slow channel must not delay the record of what was changed.
+            let bar = self.terminal.progress("recording and notifying");
             tokio::join!(self.record(&plan, evaluation.as_ref()), self.notify(&plan));
+            bar.finish_and_clear();
         }
         stops.work_is_done();
         if dry_run {
@@ -241,8 +253,9 @@ impl Apply<'_> {
         let Some(ledger) = self.autopilot.ledger() else {
             return;
         };
-        let user = std::env::var("USER").or_else(|_| std::env::var("USERNAME"));
-        let user = user.unwrap_or_else(|_| "unknown user".to_owned());
+        let named = |name| std::env::var(name).ok().filter(|name: &String| !name.is_empty());
+        let user = ["USER", "LOGNAME", "USERNAME"].into_iter().find_map(named);
+        let user = user.unwrap_or_else(|| "unknown user".to_owned());
         let by = format!("{user}@{} (CLI)", gethostname::gethostname().display());
         let changes = plan.changes.as_deref().unwrap_or_default();
         let recorded = async {
@@ -261,7 +274,14 @@ impl Apply<'_> {
             .await
         };
         if let Err(error) = recorded.await {
-            tell(&format!("warning: not recorded: {error}"));
+            let error = error.to_string();
+            // The plan is shown with the reason.
+            let why = if plan.warnings.contains(&error) {
+                "the ledger failed"
+            } else {
+                &error
+            };
+            tell(&format!("warning: this run was not recorded: {why}"));
         }
     }
 
@@ -296,7 +316,8 @@ impl Apply<'_> {
         match recall_problems(ledger, account).await {
             Ok(known) => Some(known),
             Err(error) => {
-                tell(&format!("warning: cannot read earlier announcements: {error}"));
+                // Recording the run fails too, and says why.
+                tracing::warn!(%error, "cannot read what was announced before");
                 None
             }
         }

@@ -17,7 +17,7 @@ use crate::setup;
 use crate::stops::Stops;
 use crate::terminal::Terminal;
 use crate::traces::Traces;
-use crate::unfinished::finish_changes;
+use crate::unfinished::{finish_changes, warn_once};
 
 pub(crate) async fn run(
     flags: &arguments::Plan,
@@ -40,9 +40,10 @@ pub(crate) async fn run(
         (Some(_), Some(_)) => (capacity_wiring::autopilot(&settings)?, None),
         (Some(_), None) => setup::with_temporary_ledger(capacity_wiring::autopilot(&settings)?)?,
     };
+    let mut problem = None;
     if let Some(duration) = flags.observe {
         // Only here, because a plan without --observe writes nothing to the ledger.
-        finish_changes(&autopilot).await;
+        problem = finish_changes(&autopilot, terminal).await;
         let stops = Stops::listen(None)?;
         if let Some(stopped) = observe::minutes(&autopilot, duration, &stops, terminal).await? {
             tell(&format!("{}: no plan was made", stopped.why()));
@@ -52,6 +53,7 @@ pub(crate) async fn run(
     let evaluation = setup::evaluate(&autopilot, &scope, terminal).await?;
     drop(kept);
     let plan = Plan::of(&evaluation);
+    warn_once(problem.as_deref(), &plan.warnings);
     // A plan on its own changes nothing, so its trace is marked as a dry run.
     traces.planned(&plan, &evaluation, true);
     if let Some(path) = &flags.save {

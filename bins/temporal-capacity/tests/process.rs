@@ -10,6 +10,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use capacity_ledger::{ChangeRecord, Ledger, Location};
 use cloud_simulator::{Account, Load, NamespaceSetup};
 use jiff::SignedDuration;
 use rstest::rstest;
@@ -235,6 +236,42 @@ fn the_next_apply_records_the_outcome_of_a_change_left_in_progress() {
         recorded.iter().any(|it| it == "changed") && !recorded.iter().any(|it| it == "in_progress"),
         "{recorded:?}"
     );
+}
+
+#[test]
+fn a_change_in_progress_of_a_namespace_that_was_deleted_has_failed() {
+    let world = World::new(options());
+    let ledger = Location::Sqlite(world.folder.path().join("ledger.db"));
+    let change = ChangeRecord {
+        operation_id: "change-1".to_owned(),
+        account: "a1b2c".to_owned(),
+        plan_id: "plan-1".to_owned(),
+        namespace: "deleted.a1b2c".to_owned(),
+        from_trus: 2,
+        to_trus: 0,
+        outcome: "in_progress".to_owned(),
+        error: None,
+        ended_at_ms: world.cloud.now().as_millisecond(),
+        by: "ana@laptop (CLI)".to_owned(),
+    };
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let ledger = Ledger::open(&ledger).await.expect("opened");
+        ledger.record_changes(&[change]).await.expect("recorded");
+    });
+    let apply = world.process(APPLY).output().expect("ran");
+    let errors = String::from_utf8_lossy(&apply.stderr);
+    assert!(
+        errors.contains(
+            "an earlier change of deleted.a1b2c has finished: failed: the namespace does not exist anymore"
+        ),
+        "{errors}"
+    );
+    let open = runtime.block_on(async {
+        let ledger = Ledger::open(&ledger).await.expect("opened");
+        ledger.changes_in_progress().await.expect("read")
+    });
+    assert_eq!(open, []);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A ledger that could not be opened, read or written. Never shows a password.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LedgerError {
     kind: ErrorKind,
     location: String,

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use capacity_autopilot::{
-    Autopilot, Evaluation, EvaluationRequest, Plan, Scope, evaluation_spans, machine_time, record_evaluation,
-    record_policies,
+    Autopilot, Evaluation, EvaluationRequest, Plan, Scope, evaluation_spans, finish_changes, machine_time,
+    record_evaluation, record_policies,
 };
 use capacity_engine::{Direction, NamespaceId, ReasonCode, Restriction, RestrictionOrigin};
 use human_text::chain;
@@ -46,6 +46,8 @@ impl EvaluateError {
 /// Maximum time to record decisions. Ten thousand of them take a while, and scale-ups should not wait longer.
 const RECORDING: Duration = Duration::from_secs(45);
 const RECORDING_SCALE_UP: Duration = Duration::from_secs(5);
+/// How long reading the changes may take that were left in progress.
+const FINISHING: Duration = Duration::from_secs(20);
 
 /// The dependencies of an evaluation.
 #[derive(Clone, Copy)]
@@ -112,6 +114,9 @@ pub(crate) async fn evaluate(
     trace.observed(|from, until| evaluation_spans(&plan, &evaluation, from, until));
     let recording = machine_time();
     let quiet = record(worker, request, &plan, &evaluation, &mut ledger_problem).await;
+    if ledger_problem.is_none() && !request.scale_up_only {
+        finish_left(worker.autopilot).await;
+    }
     if worker.autopilot.ledger().is_some() {
         trace.part("record", recording, ledger_problem.clone());
     }
@@ -266,6 +271,27 @@ async fn record(
     tracing::warn!(error = why, "cannot record the evaluation in the ledger");
     problem.get_or_insert(why);
     QuietDecisions::InReport
+}
+
+/// Records how changes ended that a run of `temporal-capacity apply` left in progress. A failure only delays it.
+async fn finish_left(autopilot: &Autopilot) {
+    match tokio::time::timeout(FINISHING, finish_changes(autopilot)).await {
+        Ok(Ok(ended)) => {
+            for change in ended {
+                tracing::info!(
+                    namespace = change.namespace,
+                    operation_id = change.operation_id,
+                    outcome = change.outcome,
+                    error = change.error,
+                    "a change that was left in progress has ended"
+                );
+            }
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "cannot record how changes ended that were left in progress")
+        }
+        Err(_) => tracing::warn!("changes that were left in progress cannot be read in time"),
+    }
 }
 
 fn requests(worker: Evaluator<'_>, request: &EvaluateRequest, plan: &Plan) -> Vec<ChangeRequest> {

@@ -16,11 +16,39 @@ fn an_unusable_ledger_is_reported_and_never_blocks_a_scale_up() {
         .env("LEDGER_URL", &broken)
         .assert()
         .code(0);
+    let told = errors(&applied);
+    assert_eq!(told.matches("broken.db is damaged").count(), 1, "{told}");
     assert!(
-        errors(&applied).contains("warning: not recorded"),
-        "{}",
-        errors(&applied)
+        told.contains("warning: this run was not recorded: the ledger failed"),
+        "{told}"
     );
+}
+
+/// A server that accepts connections and never answers.
+#[test]
+fn a_ledger_that_does_not_respond_is_waited_for_once_and_told_once() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let _connections = std::thread::spawn(move || {
+        let mut open = Vec::new();
+        while let Ok((connection, _)) = silent.accept() {
+            open.push(connection);
+        }
+    });
+    let world = World::new(options());
+    let applied = world
+        .command(&[
+            "apply",
+            "--yes",
+            "--set",
+            &format!("LEDGER_URL=postgres://{address}/none"),
+        ])
+        .env("SLACK_WEBHOOK_URL", world.cloud.slack_url())
+        .assert()
+        .code(0);
+    let told = errors(&applied);
+    assert_eq!(told.matches("cannot be reached").count(), 1, "{told}");
+    assert!(told.contains("this run was not recorded"), "{told}");
 }
 
 #[test]

@@ -106,6 +106,8 @@ pub struct Checked {
     pub shows_posted: bool,
     /// Difference between the rest of the spec and the digests; `None` if unknown.
     pub difference: Option<SpecDifference>,
+    /// Whether the service does not know the namespace: it was deleted, or belongs to another account than the key.
+    pub is_gone: bool,
 }
 
 /// An update that is ready to be sent.
@@ -236,6 +238,12 @@ impl ChangeSteps {
         };
         let namespace = match self.client.namespace(order.namespace.as_str()).await {
             Ok(namespace) => namespace,
+            Err(error) if error.is_not_found() => {
+                return Checked {
+                    is_gone: true,
+                    ..Checked::unread(gone(operation.as_ref()))
+                };
+            }
             Err(error) => return Checked::unread(error_progress(&error)),
         };
         let shows_posted = shows(&namespace, order);
@@ -247,6 +255,7 @@ impl ChangeSteps {
                 .filter(|_| shows_posted)
                 .and_then(|digests| digests.difference(&namespace.spec, &self.fields_not_compared)),
             shows_posted,
+            is_gone: false,
         }
     }
 }
@@ -257,6 +266,7 @@ impl Checked {
             progress,
             shows_posted: false,
             difference: None,
+            is_gone: false,
         }
     }
 }
@@ -309,6 +319,26 @@ fn shows(namespace: &Namespace, order: &ChangeOrder) -> bool {
         // TRUs are doubles on the wire but whole numbers in fact.
         CapacityMode::Provisioned(Some(value)) => (value - f64::from(order.to.trus())).abs() < 0.5,
         CapacityMode::Absent | CapacityMode::Provisioned(None) | CapacityMode::Unknown(_) => false,
+    }
+}
+
+/// A namespace that was deleted meanwhile shows no capacity: the operation alone tells how the change ended.
+fn gone(operation: Option<&AsyncOperation>) -> Progressed {
+    let failed = |how: &str| {
+        Progressed::Ended(Ending::because(
+            Outcome::Failed,
+            format!("the namespace does not exist anymore, or the key has lost access to it; {how}"),
+        ))
+    };
+    match operation.map(|operation| (&operation.state, operation)) {
+        None => failed("the service does not know the operation either"),
+        Some((OperationState::Fulfilled, _)) => failed("its operation had been fulfilled"),
+        Some((OperationState::Failed | OperationState::Rejected | OperationState::Cancelled, _)) => {
+            failed("its operation had not been carried out")
+        }
+        Some((_, operation)) => Progressed::Running {
+            check_after: check_delay(operation.check_duration),
+        },
     }
 }
 

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use capacity_ledger::{ErrorKind, Ledger, LedgerError, Location};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// Maximum time that an evaluation waits for a ledger.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long calls after a failure fail at once, if the handle waits only once.
+const REST: Duration = Duration::from_secs(30);
 
 /// A ledger that may be temporarily unreachable.
 #[derive(Debug)]
@@ -15,6 +19,9 @@ pub struct LedgerHandle {
     location: Option<Location>,
     /// Whether a ledger that does not exist is created.
     creates: bool,
+    /// Whether calls shortly after a failure fail at once.
+    rests: bool,
+    failed: Mutex<Option<(Instant, LedgerError)>>,
     open: Mutex<Option<Ledger>>,
 }
 
@@ -24,6 +31,8 @@ impl LedgerHandle {
         Self {
             location: Some(location),
             creates: true,
+            rests: false,
+            failed: Mutex::new(None),
             open: Mutex::new(None),
         }
     }
@@ -34,6 +43,13 @@ impl LedgerHandle {
             creates: false,
             ..Self::at(location)
         }
+    }
+
+    /// Makes calls within half a minute after a failure fail at once with the same error, for commands in which someone waits: a
+    /// database that does not respond is waited for once, not by every call.
+    #[must_use]
+    pub fn waiting_once(self) -> Self {
+        Self { rests: true, ..self }
     }
 
     /// Calls the ledger for at most ten seconds, and opens it if it is not open. After a failure, the next
@@ -59,6 +75,12 @@ impl LedgerHandle {
         patience: Duration,
         call: impl AsyncFnOnce(&Ledger) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
+        if let Some((at, error)) = &*self.failed.lock().await
+            && self.rests
+            && at.elapsed() < REST
+        {
+            return Err(error.clone());
+        }
         let called = async {
             let ledger = self.ledger().await?;
             call(&ledger).await
@@ -74,6 +96,7 @@ impl LedgerHandle {
             // Only a handle with a location can open it again. The caller's own ledger stays, or it would
             // be gone for good.
             *self.open.lock().await = None;
+            *self.failed.lock().await = Some((Instant::now(), error.clone()));
         }
         answer
     }
@@ -101,6 +124,8 @@ impl From<Ledger> for LedgerHandle {
         Self {
             location: None,
             creates: false,
+            rests: false,
+            failed: Mutex::new(None),
             open: Mutex::new(Some(ledger)),
         }
     }

@@ -1,8 +1,9 @@
 //! Finds out how changes ended that the ledger still lists as in progress, because the run that made them was stopped.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use capacity_engine::Capacity;
+use capacity_engine::{Capacity, NamespaceId};
 use capacity_ledger::{ChangeRecord, LedgerError};
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -41,15 +42,40 @@ pub async fn finish_changes(autopilot: &Autopilot) -> Result<Vec<ChangeRecord>, 
             read.await.ok().flatten()
         })
         .buffered(AT_ONCE);
-    let ended: Vec<ChangeRecord> = ended.filter_map(std::future::ready).collect().await;
+    let mut ended: Vec<Ended> = ended.filter_map(std::future::ready).collect().await;
+    if ended.iter().any(|ended| ended.is_gone) {
+        let accounts = accounts(autopilot).await;
+        ended.retain(|ended| !ended.is_gone || accounts.contains(&ended.record.account));
+    }
+    let ended: Vec<ChangeRecord> = ended.into_iter().map(|ended| ended.record).collect();
     ledger
         .call(async |ledger| ledger.record_changes(&ended).await)
         .await?;
     Ok(ended)
 }
 
-/// Returns the record of a change that has ended.
-async fn ended(steps: &ChangeSteps, mut record: ChangeRecord, now: Timestamp) -> Option<ChangeRecord> {
+/// The record of a change that has ended.
+struct Ended {
+    record: ChangeRecord,
+    is_gone: bool,
+}
+
+/// Returns the accounts that the key belongs to: one, or none if that cannot be read. Accounts may share a ledger, and a namespace
+/// of another account looks as if it had been deleted.
+async fn accounts(autopilot: &Autopilot) -> BTreeSet<String> {
+    let mut accounts = BTreeSet::new();
+    let listed = autopilot.ops().for_each_namespace(|namespace| {
+        let id: Option<NamespaceId> = namespace.namespace.parse().ok();
+        accounts.extend(id.and_then(|id| id.account().map(str::to_owned)));
+    });
+    // What was listed before a failure is right.
+    if let Ok(Err(error)) = tokio::time::timeout(BOUND, listed).await {
+        tracing::warn!(%error, "cannot list the namespaces");
+    }
+    accounts
+}
+
+async fn ended(steps: &ChangeSteps, mut record: ChangeRecord, now: Timestamp) -> Option<Ended> {
     let capacity = |trus: i64| u32::try_from(trus).ok().map(Capacity::from_trus);
     let order = ChangeOrder {
         namespace: record.namespace.parse().ok()?,
@@ -61,7 +87,8 @@ async fn ended(steps: &ChangeSteps, mut record: ChangeRecord, now: Timestamp) ->
         sample_minute: None,
     };
     let age = SignedDuration::from_millis(now.as_millisecond().saturating_sub(record.ended_at_ms));
-    let (outcome, error) = match steps.check(&order, None).await.progress {
+    let checked = steps.check(&order, None).await;
+    let (outcome, error) = match checked.progress {
         Progressed::Ended(ending) => (ending.outcome, ending.error),
         Progressed::NeverPosted => (
             Outcome::Unknown,
@@ -80,5 +107,8 @@ async fn ended(steps: &ChangeSteps, mut record: ChangeRecord, now: Timestamp) ->
     outcome.as_str().clone_into(&mut record.outcome);
     record.error = error;
     record.ended_at_ms = now.as_millisecond();
-    Some(record)
+    Some(Ended {
+        record,
+        is_gone: checked.is_gone,
+    })
 }
