@@ -352,7 +352,7 @@ async fn a_long_retry_after_is_reported_and_not_waited_for() {
     let expected: Vec<String> = (0..120)
         .map(|second| {
             (earliest + Duration::from_secs(second))
-                .strftime("%H:%M:%S UTC")
+                .strftime("%Y-%m-%d %H:%M:%S UTC")
                 .to_string()
         })
         .collect();

@@ -363,10 +363,10 @@ async fn a_saved_plan_has_the_same_orders_and_edits_and_age_are_detected() {
     assert!(read.saved_orders(later(15)).is_ok());
     assert!(matches!(
         read.saved_orders(later(16)),
-        Err(PlanError::TooOld { age_minutes: 16 })
+        Err(PlanError::TooOld { .. })
     ));
     assert!(matches!(
         read.saved_orders(later(-2)),
-        Err(PlanError::FromTheFuture { minutes: 2 })
+        Err(PlanError::FromTheFuture { .. })
     ));
 }

@@ -283,7 +283,7 @@ async fn a_report_in_the_first_hour_says_when_the_hour_ends() {
     };
     let said = error.to_string();
     assert!(
-        said.ends_with("A report covers complete hours: the first one ends at 2026-11-24T11:00:00Z"),
+        said.ends_with("A report covers complete hours: the first one ends at 2026-11-24 11:00 UTC"),
         "{said}"
     );
 }

@@ -419,7 +419,7 @@ fn text_of(shown: &Shown) -> String {
     let zone = TimeZone::get(&shown.time_zone).unwrap_or(TimeZone::UTC);
     for run in &shown.next {
         let run = run.to_zoned_datetime(zone.clone());
-        let _ = writeln!(text, "  {}", run.strftime("%Y-%m-%d %H:%M:%S %Z"));
+        let _ = writeln!(text, "  {}", run.strftime("%Y-%m-%d %H:%M %Z"));
     }
     text
 }
@@ -492,7 +492,7 @@ mod tests {
         state: running; runs at minute 45 of hours 8-17 (America/New_York)
         runs: 3 started, 0 skipped because one was still running, 0 missed
         next:
-          2026-11-25 08:45:00 EST
+          2026-11-25 08:45 EST
         ");
         shown.minutes = vec![0, 55];
         shown.hours = (0..24).collect();
@@ -502,7 +502,7 @@ mod tests {
             text.contains("runs at minutes 0,55 of every hour (UTC)"),
             "{text}"
         );
-        assert!(text.contains("  2026-11-25 13:45:00 UTC"), "{text}");
+        assert!(text.contains("  2026-11-25 13:45 UTC"), "{text}");
         shown.hours = vec![6, 12, 18];
         assert!(text_of(&shown).contains("of hours 6,12,18 "));
     }

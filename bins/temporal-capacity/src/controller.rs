@@ -9,7 +9,7 @@ use capacity_workflows::controller::{self, Controller};
 use capacity_workflows::schedule::{Schedule, Shown};
 use capacity_workflows::{EvaluationReport, Installation, Pause, Status};
 use comfy_table::Cell;
-use human_text::chain;
+use human_text::{at_minute, chain};
 use serde::Serialize;
 use temporalio_client::Client;
 
@@ -116,10 +116,7 @@ pub(crate) async fn status(global: &Global, terminal: Terminal) -> anyhow::Resul
         }) => print(&format!("the schedule is paused: {note}"))?,
         Ok(shown) => {
             if let Some(next) = shown.next.first() {
-                print(&format!(
-                    "next scheduled evaluation: {}",
-                    next.strftime("%Y-%m-%d %H:%M UTC")
-                ))?;
+                print(&format!("next scheduled evaluation: {}", at_minute(*next)))?;
             }
         }
         Err(_) => {}

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use capacity_autopilot::{Autopilot, ChangeResult, Plan, Scope, Stop};
-use capacity_engine::Rules;
-use capacity_engine::pricing::in_dollars;
+use capacity_engine::pricing::{in_dollars, per_million};
+use capacity_engine::{Rate, Rules};
 use capacity_settings::{Inputs, Needs};
 use capacity_workflows::Installation;
 use capacity_workflows::controller::Controller;
-use cloud_simulator::{Account, RunningSimulator, SimulatorOptions};
-use human_text::counted;
+use cloud_simulator::{Account, HourBill, NamespaceView, RunningSimulator, SimulatorOptions};
+use comfy_table::{Cell, CellAlignment};
+use human_text::{counted, grouped};
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 
@@ -58,13 +59,17 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
     let autopilot = Arc::new(stack::autopilot_with_past(&cloud, SPEED, Rules::default())?);
     let price = settings.rules.prices.dollars();
     let count = cloud.namespaces().len();
+    let before = Hour::next(&cloud, price)?;
     say(format!(
-        "1. Before: a simulated Temporal Cloud with {count} namespaces, after one simulated hour.\n\n{}",
-        state(&cloud, terminal)
+        "1. Before: a full hour of a simulated Temporal Cloud with {count} namespaces.\n\n{}",
+        before.table(terminal)
     ));
-    let before = full_hour(&cloud, price)?;
 
-    say("\n2. Decisions, as `temporal-capacity plan` shows them.\n".to_owned());
+    say(
+        "\n2. Decisions, as `temporal-capacity plan` shows them. Metrics arrive three minutes late, so the rates and \
+         counts are a little older than those above.\n"
+            .to_owned(),
+    );
     let evaluation = setup::evaluate(&autopilot, &Scope::All, terminal).await?;
     let mut plan = Plan::of(&evaluation);
     if !quiet {
@@ -111,20 +116,13 @@ async fn whole(flags: &Demo, global: &Global, terminal: Terminal) -> anyhow::Res
         .iter()
         .filter(|judged| judged.decision.action.is_change())
         .count();
+    let after = Hour::next(&cloud, price)?;
     say(format!(
-        "\n4. After one more simulated hour, the next plan has {}.\n\n{}",
+        "\n4. After: the next plan has {}, and this is the first full hour after the changes.\n\n{}",
         counted(left, "change"),
-        state(&cloud, terminal)
+        after.table(terminal)
     ));
-    let after = full_hour(&cloud, price)?;
-    say(format!(
-        "\nBilled for unused capacity in a full hour, at ${}/M: {} before, {} after. Saved: {} an hour, in a demo of {:.0} s.",
-        price.normalize(),
-        in_dollars(before),
-        in_dollars(after),
-        in_dollars(before - after),
-        begun.elapsed().as_secs_f64()
-    ));
+    say(saved(&before, &after, begun.elapsed()));
     plan.changes = Some(results);
     if global.output() != Output::Table {
         show_or_warn(&plan, global.output(), true, terminal, begun.elapsed());
@@ -180,38 +178,90 @@ async fn on_a_server(
         .collect())
 }
 
-/// Advances the simulated cloud by a whole calendar hour and returns the cost of its unused capacity.
-fn full_hour(cloud: &RunningSimulator, price: Decimal) -> anyhow::Result<Decimal> {
-    let hour = SignedDuration::from_hours(1);
-    let next = cloud.now().as_second().div_euclid(hour.as_secs()) + 1;
-    let end =
-        Timestamp::from_second((next + 1) * hour.as_secs()).context("the simulated time is out of range")?;
-    // Advance by one more minute, because a minute is billed only after it has passed.
-    cloud.advance(
-        end.duration_since(cloud.now())
-            .saturating_add(SignedDuration::from_mins(1)),
-    );
-    Ok(cloud.shortfall_cost(next, price))
+/// Compares the bills of two hours.
+fn saved(before: &Hour, after: &Hour, took: Duration) -> String {
+    let price = per_million(before.price);
+    let (before, after) = (before.unused(), after.unused());
+    format!(
+        "\nBilled for unused capacity in a full hour, at {price}: {} before, {} after. Saved: {} an hour. The demo took {:.0} s.",
+        in_dollars(before),
+        in_dollars(after),
+        in_dollars(before - after),
+        took.as_secs_f64()
+    )
 }
 
-fn state(cloud: &RunningSimulator, terminal: Terminal) -> String {
-    let mut table = tables::table_with(
-        ["namespace", "capacity", "served actions/s", "throttled/s"],
-        terminal,
-    );
-    for namespace in cloud.namespaces() {
-        let throttled = if namespace.throttled > 0.0 {
-            format!("{:.1}", namespace.throttled)
-        } else {
-            String::new()
-        };
-        let served = format!("{:.1}", namespace.served_actions);
-        table.add_row([
-            namespace.id,
-            render::trus(Some(namespace.trus)),
-            served,
-            throttled,
-        ]);
+/// The bill of one calendar hour.
+struct Hour {
+    namespaces: Vec<(NamespaceView, HourBill)>,
+    price: Decimal,
+}
+
+impl Hour {
+    /// Advances the simulated cloud by a whole calendar hour.
+    fn next(cloud: &RunningSimulator, price: Decimal) -> anyhow::Result<Self> {
+        let hour = SignedDuration::from_hours(1);
+        let next = cloud.now().as_second().div_euclid(hour.as_secs()) + 1;
+        let end = Timestamp::from_second((next + 1) * hour.as_secs())
+            .context("the simulated time is out of range")?;
+        // Advance by one more minute, because a minute is billed only after it has passed.
+        cloud.advance(
+            end.duration_since(cloud.now())
+                .saturating_add(SignedDuration::from_mins(1)),
+        );
+        let bills = cloud.bills();
+        let bill_of = |namespace: &str| bills.get(namespace)?.get(&next).copied();
+        let namespaces = cloud.namespaces().into_iter().map(|namespace| {
+            let bill = bill_of(&namespace.id).unwrap_or_default();
+            (namespace, bill)
+        });
+        Ok(Self {
+            namespaces: namespaces.collect(),
+            price,
+        })
     }
-    tables::lines(&table)
+
+    /// Returns what was paid for unused capacity.
+    fn unused(&self) -> Decimal {
+        let bills = self.namespaces.iter();
+        bills.map(|(_, bill)| bill.shortfall_cost(self.price)).sum()
+    }
+
+    fn table(&self, terminal: Terminal) -> String {
+        let header = [
+            "namespace",
+            "capacity",
+            "actions/h",
+            "throttled/s",
+            "minimum actions/h",
+            "minimum $/h",
+            "unused $/h",
+        ];
+        let mut table = tables::table_with(header, terminal);
+        let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+        let minimum = |bill: &HourBill| self.price * Decimal::from(bill.minimum()) / Decimal::from(1_000_000);
+        for (namespace, bill) in &self.namespaces {
+            let throttled = Rate::from_per_second(namespace.throttled).filter(|rate| !rate.is_zero());
+            table.add_row([
+                Cell::new(&namespace.id),
+                Cell::new(render::trus(Some(namespace.trus))),
+                right(grouped(bill.actions())),
+                right(throttled.map_or_else(String::new, |rate| rate.measured().to_string())),
+                right(grouped(bill.minimum())),
+                right(in_dollars(minimum(bill))),
+                right(in_dollars(bill.shortfall_cost(self.price))),
+            ]);
+        }
+        let total = self.namespaces.iter().map(|(_, bill)| minimum(bill)).sum();
+        table.add_row([
+            Cell::new("total"),
+            Cell::new(""),
+            Cell::new(""),
+            Cell::new(""),
+            Cell::new(""),
+            right(in_dollars(total)),
+            right(in_dollars(self.unused())),
+        ]);
+        tables::lines_of_figures(&table, terminal)
+    }
 }

@@ -7,6 +7,8 @@ use anyhow::Context;
 use capacity_autopilot::Plan;
 use process_edge::{Signal, flush_errors, write_error, write_output};
 
+use crate::terminal::beside_progress;
+
 /// Maximum wait for a line to be written to standard error before the command continues without it.
 const IN_ORDER: Duration = Duration::from_millis(100);
 
@@ -85,8 +87,10 @@ pub(crate) fn failed(error: &anyhow::Error) -> ExitCode {
 
 /// Writes a line to standard error. Never fails, and blocks for at most a moment if nothing reads it.
 pub(crate) fn tell(text: &str) {
-    write_error(format!("{text}\n"));
-    flush_errors(IN_ORDER);
+    beside_progress(|| {
+        write_error(format!("{text}\n"));
+        flush_errors(IN_ORDER);
+    });
 }
 
 /// Prints the result of a read-only command.

@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use capacity_engine::NamespacePatterns;
+use capacity_engine::pricing::in_dollars;
 use capacity_ledger::{Format, HistoryFilter, HistoryRow, Ledger, LedgerError};
 use comfy_table::Cell;
-use human_text::counted;
+use human_text::{at_minute, counted};
 use jiff::Timestamp;
 
 use crate::arguments::{Global, History};
@@ -17,15 +18,7 @@ use crate::tables;
 use crate::terminal::Terminal;
 use crate::times;
 
-const HEADER: [&str; 7] = [
-    "when (UTC)",
-    "namespace",
-    "decision",
-    "$/h",
-    "outcome",
-    "by",
-    "reason",
-];
+const HEADER: [&str; 7] = ["when", "namespace", "decision", "$/h", "outcome", "by", "reason"];
 
 /// Number of decisions that a table shows without `--limit`.
 const ON_A_SCREEN: u32 = 200;
@@ -148,9 +141,7 @@ fn table(rows: &[HistoryRow], terminal: Terminal) -> anyhow::Result<String> {
 
 fn cells(row: &HistoryRow) -> anyhow::Result<[String; HEADER.len()]> {
     Ok([
-        Timestamp::from_millisecond(row.evaluated_at_ms)?
-            .strftime("%Y-%m-%d %H:%M")
-            .to_string(),
+        at_minute(Timestamp::from_millisecond(row.evaluated_at_ms)?),
         row.decision.namespace.clone(),
         decision(row),
         prices(row),
@@ -177,15 +168,15 @@ fn decision(row: &HistoryRow) -> String {
 }
 
 fn prices(row: &HistoryRow) -> String {
-    let dollars = |micros: i64| rust_decimal::Decimal::new(micros, 6).round_dp(2);
+    let dollars = |micros: i64| in_dollars(rust_decimal::Decimal::new(micros, 6));
     match (
         row.decision.price_before_micro_dollars,
         row.decision.price_after_micro_dollars,
     ) {
         (Some(before), Some(after)) if before != after => {
-            format!("{:.2} -> {:.2}", dollars(before), dollars(after))
+            format!("{} -> {}", dollars(before), dollars(after))
         }
-        (Some(before), _) => format!("{:.2}", dollars(before)),
+        (Some(before), _) => dollars(before),
         (None, _) => String::new(),
     }
 }

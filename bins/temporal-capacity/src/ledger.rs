@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use capacity_ledger::{Format, Info, Ledger, LedgerError, Location, Table};
 use capacity_settings::{Keep, Needs, Settings};
-use human_text::counted;
+use human_text::{at_minute, counted, grouped};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::arguments::{Global, LedgerCommand, LedgerTable};
@@ -216,6 +216,14 @@ async fn import(
     Ok(Exit::Done)
 }
 
+/// Returns the time of the ledger's minutes: now, or the end of the newest minute, because the clock of a simulated cloud may be
+/// ahead.
+pub(crate) async fn time_of(ledger: &Ledger) -> anyhow::Result<Timestamp> {
+    let newest = ledger.info().await?.newest_minute;
+    let over = newest.and_then(|minute| minute.checked_add(SignedDuration::from_mins(1)).ok());
+    Ok(over.map_or_else(Timestamp::now, |over| over.max(Timestamp::now())))
+}
+
 /// Renders `ledger info`.
 fn table(info: &Info, terminal: Terminal) -> String {
     let mut rows = vec![
@@ -224,10 +232,10 @@ fn table(info: &Info, terminal: Terminal) -> String {
         ("size".to_owned(), size(info.bytes)),
     ];
     let counts = info.rows.iter();
-    rows.extend(counts.map(|(name, rows)| (name.replace('_', " "), rows.to_string())));
+    rows.extend(counts.map(|(name, rows)| (name.replace('_', " "), grouped(*rows))));
     if let (Some(oldest), Some(newest)) = (info.oldest_minute, info.newest_minute) {
-        rows.push(("oldest minute".to_owned(), oldest.to_string()));
-        rows.push(("newest minute".to_owned(), newest.to_string()));
+        rows.push(("oldest minute".to_owned(), at_minute(oldest)));
+        rows.push(("newest minute".to_owned(), at_minute(newest)));
     }
     let mut table = tables::plain(terminal);
     for (name, value) in rows {
@@ -246,7 +254,7 @@ fn size(bytes: i64) -> String {
         }
         (amount, unit) = ((amount + 512) / 1024, next);
     }
-    format!("{amount} {unit}")
+    format!("{} {unit}", grouped(amount))
 }
 
 /// Asks for confirmation, as `apply` does, because deleted rows cannot be restored.

@@ -130,7 +130,7 @@ mod tests {
         let error = refuse(&[pause(PauseKind::All)]).expect_err("refused").to_string();
         assert_eq!(
             error,
-            "nothing was changed: changes are paused by ana@laptop, until 2026-11-25T12:00:00Z: rotating keys. \
+            "nothing was changed: changes are paused by ana@laptop, until 2026-11-25 12:00 UTC: rotating keys. \
              Run `capacity-schedule resume` to end the pause"
         );
         let error = refuse(&[pause(PauseKind::Spec)]).expect_err("refused");

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use capacity_autopilot::{ActionName, ChangeResult, Plan, PlannedDecision};
+use capacity_engine::pricing::{in_dollars, per_million};
 use comfy_table::{Cell, CellAlignment, Color};
-use human_text::counted;
-use rust_decimal::{Decimal, RoundingStrategy};
+use human_text::{counted, grouped};
+use rust_decimal::Decimal;
 
 use crate::tables::{lines_with_texts, markdown_table, printable, table_with};
 use crate::terminal::Terminal;
@@ -35,13 +36,15 @@ pub(crate) fn table(plan: &Plan, all: bool, terminal: Terminal) -> String {
 
 /// Returns a line that counts the namespaces left out of the table.
 pub(crate) fn folded(plan: &Plan) -> String {
-    let (keep, skip) = (plan.summary.keep, plan.summary.skip);
-    match (keep, skip) {
-        (0, 0) => String::new(),
-        (keep, 0) => format!("{keep} unchanged (--all shows them)\n"),
-        (0, skip) => format!("{skip} skipped (--all shows them)\n"),
-        (keep, skip) => format!("{keep} unchanged and {skip} skipped (--all shows them)\n"),
+    let counts = [(plan.summary.keep, "unchanged"), (plan.summary.skip, "skipped")];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(count, what)| format!("{} {what}", grouped(count)))
+        .collect();
+    if counts.is_empty() {
+        return String::new();
     }
+    format!("{} (--all shows them)\n", counts.join(" and "))
 }
 
 /// Renders the same rows as Markdown.
@@ -109,25 +112,33 @@ pub(crate) fn closing_line(plan: &Plan, took: Duration) -> String {
         (summary.skip, "skip"),
     ] {
         if count > 0 {
-            counts.push(format!("{count} {word}"));
+            counts.push(format!("{} {word}", grouped(count)));
         }
     }
     format!(
-        "{}: {}; idle minimum ${}/h -> ${}/h at ${}/M; usage: {}; {} Cloud Ops and {}, {:.1} s",
+        "{}: {}; idle minimum {}/h -> {}/h at {}; usage: {}; {}, {:.1} s",
         counted(summary.namespaces, "namespace"),
         if counts.is_empty() {
             "nothing to decide".to_owned()
         } else {
             counts.join(", ")
         },
-        cents(summary.per_hour_before),
-        cents(summary.per_hour_after),
-        plan.price_per_million_actions.normalize(),
+        in_dollars(summary.per_hour_before),
+        in_dollars(summary.per_hour_after),
+        per_million(plan.price_per_million_actions),
         plan.coverage(),
-        summary.ops_requests,
-        counted(summary.metrics_requests, "metrics request"),
+        requests(summary.ops_requests, summary.metrics_requests),
         took.as_secs_f64(),
     )
+}
+
+/// Counts requests. Usage that a ledger or Prometheus has takes no request to the metrics endpoint.
+fn requests(ops: u64, metrics: u64) -> String {
+    let ops = counted(ops, "Cloud Ops request");
+    match metrics {
+        0 => ops,
+        metrics => format!("{ops} and {}", counted(metrics, "metrics request")),
+    }
 }
 
 /// Renders the outcomes of the changes.
@@ -157,14 +168,6 @@ pub(crate) fn changes(changes: &[ChangeResult], terminal: Terminal) -> String {
         ]);
     }
     lines_with_texts(&table, 3, terminal)
-}
-
-/// Rounds to cents, half to even.
-pub(crate) fn cents(money: Decimal) -> String {
-    format!(
-        "{:.2}",
-        money.round_dp_with_strategy(2, RoundingStrategy::MidpointNearestEven)
-    )
 }
 
 fn shown(plan: &Plan, all: bool) -> Vec<&PlannedDecision> {
@@ -221,11 +224,11 @@ fn then(decision: &PlannedDecision) -> String {
 fn price_change(decision: &PlannedDecision) -> String {
     match (decision.price.per_hour_before, decision.price.per_hour_after) {
         (Some(before), Some(after)) if decision.action.is_change() => {
-            format!("{} -> {}", cents(before), cents(after))
+            format!("{} -> {}", in_dollars(before), in_dollars(after))
         }
         (Some(before), _) => match decision.price.per_hour_blocked {
-            Some(blocked) => format!("{} (not {})", cents(before), cents(blocked)),
-            None => cents(before),
+            Some(blocked) => format!("{} (not {})", in_dollars(before), in_dollars(blocked)),
+            None => in_dollars(before),
         },
         (None, _) => "unknown".to_owned(),
     }

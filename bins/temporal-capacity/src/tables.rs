@@ -36,6 +36,38 @@ pub(crate) fn lines(table: &Table) -> String {
 /// Like [`lines`], for tables whose last columns are long texts. If the terminal is too narrow, columns move
 /// below their row, starting from the right, until only the first `beside` remain.
 pub(crate) fn lines_with_texts(table: &Table, beside: usize, terminal: Terminal) -> String {
+    moved_below(table, beside, terminal, |header, texts| {
+        let texts: Vec<&(usize, String)> = texts.iter().filter(|(_, text)| !text.is_empty()).collect();
+        // The last text explains the row and needs no label.
+        let labeled = |(number, text): &(usize, String)| match header.get(*number) {
+            Some(title) if number + 1 < header.len() => format!("{title}: {text}"),
+            _ => text.clone(),
+        };
+        texts.into_iter().map(labeled).collect()
+    })
+}
+
+/// Like [`lines_with_texts`], for tables of figures: those that do not fit follow their row together, each with its title.
+pub(crate) fn lines_of_figures(table: &Table, terminal: Terminal) -> String {
+    moved_below(table, 1, terminal, |header, figures| {
+        let figures = figures.iter().filter(|(_, figure)| !figure.is_empty());
+        let titled = figures.map(|(number, figure)| match header.get(*number) {
+            Some(title) => format!("{title} {figure}"),
+            None => figure.clone(),
+        });
+        let line = titled.collect::<Vec<_>>().join(", ");
+        Some(line).filter(|line| !line.is_empty()).into_iter().collect()
+    })
+}
+
+/// Moves columns below their row until the table fits into the terminal. `below` returns the lines below a row for the titles of all
+/// columns and the cells that were moved.
+fn moved_below(
+    table: &Table,
+    beside: usize,
+    terminal: Terminal,
+    below: impl Fn(&[String], &[(usize, String)]) -> Vec<String>,
+) -> String {
     let content = table.column_max_content_widths();
     let widths: Vec<u16> = content.iter().map(|width| width + PADDING).collect();
     let Some(width) = terminal.width().filter(|width| total(&widths) > *width) else {
@@ -51,20 +83,15 @@ pub(crate) fn lines_with_texts(table: &Table, beside: usize, terminal: Terminal)
         .into_iter()
         .flat_map(|row| row.cell_iter().cloned())
         .collect();
+    let titles: Vec<String> = header.iter().map(Cell::content).collect();
     let mut text = row(&header[..kept], &widths, terminal);
     for cells in table.row_iter() {
         let cells: Vec<Cell> = cells.cell_iter().cloned().collect();
         text.push_str(&row(&cells[..kept], &widths, terminal));
-        for (number, cell) in cells.iter().enumerate().skip(kept) {
-            let mut content = cell.content();
-            if content.is_empty() {
-                continue;
-            }
-            // The last text explains the row and needs no label.
-            if number + 1 < cells.len() {
-                content = format!("{}: {content}", header[number].content());
-            }
-            text.push_str(&indented(&content, width));
+        let moved = cells.iter().enumerate().skip(kept);
+        let moved: Vec<(usize, String)> = moved.map(|(number, cell)| (number, cell.content())).collect();
+        for line in below(&titles, &moved) {
+            text.push_str(&indented(&line, width));
         }
     }
     text
@@ -191,6 +218,18 @@ mod tests {
         insta::assert_snapshot!("narrow", history(Terminal::plain(Some(80))));
         insta::assert_snapshot!("very_narrow", history(Terminal::plain(Some(40))));
         insta::assert_snapshot!("wide", history(Terminal::plain(Some(200))));
+    }
+
+    #[test]
+    fn figures_that_do_not_fit_follow_their_row() {
+        let header = ["namespace", "days", "known %", "on-demand $", "saves $"];
+        for (name, width) in [("figures_wide", 80), ("figures_narrow", 40)] {
+            let terminal = Terminal::plain(Some(width));
+            let mut table = table_with(header, terminal);
+            table.add_row(["media-transcode.a1b2c", "30.0", "99.9", "4,769,120", "4,622,328"]);
+            table.add_row(["orders.a1b2c", "30.0", "99.9", "0", ""]);
+            insta::assert_snapshot!(name, lines_of_figures(&table, terminal));
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Terminal capabilities (colors, width, progress), and the log on standard error.
 
 use std::io::{BufRead, IsTerminal};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use comfy_table::Table;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle, WeakProgressBar};
 use process_edge::{LogWriter, write_error};
 use tracing_subscriber::EnvFilter;
 
@@ -35,28 +36,58 @@ pub(crate) enum LogFormat {
 pub(crate) struct Terminal {
     output_colors: bool,
     error_colors: bool,
+    /// Whether standard error shows a line that is overwritten while something is going on.
+    shows_progress: bool,
     width: Option<u16>,
+}
+
+/// The progress line that is shown now, if any.
+static PROGRESS: Mutex<Option<WeakProgressBar>> = Mutex::new(None);
+
+/// Writes to standard error without mixing it with the progress line.
+pub(crate) fn beside_progress(write: impl FnOnce()) {
+    let shown = PROGRESS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match shown.and_then(|shown| shown.upgrade()) {
+        Some(bar) if !bar.is_finished() => bar.suspend(write),
+        _ => write(),
+    }
 }
 
 impl Terminal {
     /// Detects the properties of both streams.
     pub(crate) fn new(color: Color) -> Self {
-        let (no_color, kind) = (std::env::var_os("NO_COLOR"), std::env::var_os("TERM"));
-        let is_plain =
-            // An empty NO_COLOR counts as not set (no-color.org).
-            no_color.is_some_and(|value| !value.is_empty()) || kind.is_some_and(|kind| kind == "dumb");
+        let (output, error) = (std::io::stdout().is_terminal(), std::io::stderr().is_terminal());
+        let columns = std::env::var("COLUMNS").ok();
+        let width = output.then(|| width(Table::new().width(), columns.as_deref()));
+        let variable = |name: &str| std::env::var(name).unwrap_or_default();
+        Self::of(
+            color,
+            (output, error),
+            &variable("NO_COLOR"),
+            &variable("TERM"),
+            width,
+        )
+    }
+
+    /// Decides by what the streams are and by the variables of the environment. A dumb terminal cannot move its cursor.
+    fn of(
+        color: Color,
+        (output, error): (bool, bool),
+        no_color: &str,
+        term: &str,
+        width: Option<u16>,
+    ) -> Self {
+        let is_dumb = term == "dumb";
         let wanted = |is_terminal: bool| match color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => is_terminal && !is_plain,
+            Color::Auto => is_terminal && no_color.is_empty() && !is_dumb,
         };
-        let columns = std::env::var("COLUMNS").ok();
         Self {
-            output_colors: wanted(std::io::stdout().is_terminal()),
-            error_colors: wanted(std::io::stderr().is_terminal()),
-            width: std::io::stdout()
-                .is_terminal()
-                .then(|| width(Table::new().width(), columns.as_deref())),
+            output_colors: wanted(output),
+            error_colors: wanted(error),
+            shows_progress: error && !is_dumb,
+            width,
         }
     }
 
@@ -66,6 +97,7 @@ impl Terminal {
         Self {
             output_colors: false,
             error_colors: false,
+            shows_progress: false,
             width,
         }
     }
@@ -86,12 +118,8 @@ impl Terminal {
     }
 
     /// Starts a progress line on standard error, which is visible only on a terminal.
-    #[expect(
-        clippy::unused_self,
-        reason = "a method, like the other properties of the terminal"
-    )]
     pub(crate) fn progress(self, message: impl Into<std::borrow::Cow<'static, str>>) -> ProgressBar {
-        if !std::io::stderr().is_terminal() {
+        if !self.shows_progress {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new_spinner();
@@ -101,6 +129,7 @@ impl Terminal {
         }
         bar.set_message(message);
         bar.enable_steady_tick(Duration::from_millis(120));
+        *PROGRESS.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.downgrade());
         bar
     }
 }
@@ -168,6 +197,30 @@ mod tests {
         #[case] expected: u16,
     ) {
         assert_eq!(width(reported, columns), expected);
+    }
+
+    #[rstest]
+    #[case::terminal(Color::Auto, "", "xterm-256color", (true, true, true))]
+    #[case::dumb(Color::Auto, "", "dumb", (false, false, false))]
+    #[case::no_color(Color::Auto, "1", "xterm", (false, false, true))]
+    #[case::empty_no_color(Color::Auto, "", "", (true, true, true))]
+    #[case::never(Color::Never, "", "xterm", (false, false, true))]
+    #[case::asked_for_on_a_dumb_terminal(Color::Always, "", "dumb", (true, true, false))]
+    fn colors_and_progress_depend_on_the_terminal(
+        #[case] color: Color,
+        #[case] no_color: &str,
+        #[case] term: &str,
+        #[case] expected: (bool, bool, bool),
+    ) {
+        let terminal = Terminal::of(color, (true, true), no_color, term, Some(80));
+        let is = (
+            terminal.output_colors,
+            terminal.error_colors,
+            terminal.shows_progress,
+        );
+        assert_eq!(is, expected);
+        let piped = Terminal::of(Color::Auto, (false, false), no_color, term, None);
+        assert!(!piped.output_colors && !piped.error_colors && !piped.shows_progress);
     }
 
     #[test]

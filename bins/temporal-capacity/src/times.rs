@@ -1,9 +1,9 @@
-//! Parses times and durations from the command line.
+//! Parses times, durations and numbers from the command line.
 
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use human_text::{InvalidDuration, parse_duration};
+use human_text::{InvalidDuration, at_minute, parse_duration};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -45,12 +45,25 @@ pub(crate) fn days(text: &str) -> anyhow::Result<SignedDuration> {
         .context("use a number of days, at least 1, such as 14 or 14d")
 }
 
+/// Parses a number without a fraction.
+pub(crate) fn whole<T: std::str::FromStr>(text: &str) -> anyhow::Result<T> {
+    text.parse().ok().context("write a whole number, such as 20")
+}
+
+/// Parses a number that may have a fraction.
+pub(crate) fn number(text: &str) -> anyhow::Result<f64> {
+    let number = text.parse().ok();
+    number.context("write a number, such as 1 or 2.5")
+}
+
 /// Checks that a time range starts before it ends.
 pub(crate) fn range(from: Option<Timestamp>, to: Option<Timestamp>) -> anyhow::Result<()> {
     if let (Some(from), Some(to)) = (from, to) {
         anyhow::ensure!(
             from < to,
-            "--from {from} is not before --to {to}. Swap them, or omit one"
+            "--from {} is not before --to {}. Swap them, or omit one",
+            at_minute(from),
+            at_minute(to)
         );
     }
     Ok(())

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use assert_cmd::Command;
 use capacity_backtest::{Contender, Course, Load, Settings, Trace, run_recorded};
-use capacity_ledger::{Format, Ledger, Location, Table};
+use capacity_ledger::{Format, Ledger, Location, Minute, NamespaceMinute, Table};
 use cloud_simulator::{Load as SimulatedLoad, NamespaceSetup, SimulatorOptions};
 use serde_json::Value;
 use server::Prometheus;
@@ -421,4 +421,68 @@ fn two_days_in_the_prometheus_of_the_simulated_cloud_are_scored() {
     );
     let requests = world.cloud.requests();
     assert!(requests.contains_key("POST /api/v1/series"), "{requests:?}");
+}
+
+#[test]
+fn without_a_source_the_error_names_the_sources() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (arguments, expected) in [
+        (
+            &[][..],
+            "error: there is no load to replay: add `--from ledger` (LEDGER_URL) or `--from prometheus`",
+        ),
+        (
+            &["--days", "30"],
+            "error: --days selects a part of what a ledger or Prometheus has recorded: add `--from ledger`",
+        ),
+        (
+            &["--to", "2026-11-25", "load.csv"],
+            "error: --to selects a part of what",
+        ),
+    ] {
+        let output = backtest(folder.path(), arguments, &[]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.starts_with(expected), "{told}");
+    }
+}
+
+/// The clock of a simulated cloud may run ahead of this machine's.
+#[test]
+fn minutes_ahead_of_this_machines_clock_count_until_now() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let minute = (jiff::Timestamp::now().as_second().div_euclid(60) + 9 * 60) * 60;
+    let now = jiff::Timestamp::from_second(minute).expect("a time");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let ledger = Ledger::open(&Location::Sqlite(folder.path().join("ledger.db"))).await;
+        let ledger = ledger.expect("opened");
+        for minute in 0..120 {
+            let minute = Minute {
+                minute: now - jiff::SignedDuration::from_mins(120 - minute),
+                complete: true,
+                source: "metrics".to_owned(),
+                samples: vec![NamespaceMinute {
+                    namespace: "orders.a1b2c".into(),
+                    reported: true,
+                    unread: [false; 3],
+                    served: [10_000_000, 0, 0],
+                    throttled: [0; 3],
+                    limits: [Some(500_000_000), None, None],
+                    envelopes: [Some(500_000_000), None, None],
+                }],
+            };
+            ledger
+                .record_minute("a1b2c", &minute, now)
+                .await
+                .expect("recorded");
+        }
+    });
+    let arguments = ["--from", "ledger", "-o", "json"];
+    let shown = document(&backtest(
+        folder.path(),
+        &arguments,
+        &[("LEDGER_URL", "ledger.db")],
+    ));
+    assert_eq!(shown["namespaces"][0]["known_minutes"], 120, "{shown}");
 }

@@ -10,6 +10,7 @@ use capacity_ledger::{
     PolicyDecisionRecord,
 };
 use cloud_simulator::{Account, Load, NamespaceSetup, SimulatorOptions};
+use human_text::at_minute;
 use jiff::{SignedDuration, Timestamp};
 use rstest::rstest;
 use serde_json::Value;
@@ -259,8 +260,9 @@ fn figures_are_explained_with_table_keys_minutes_and_formula() {
     let told = output(&book.run(&["report", "orders", "--explain-figures"]).code(0));
     let hour = begin();
     let last = hour + SignedDuration::from_mins(59);
+    let (hour, last) = (at_minute(hour), at_minute(last));
     let line = format!(
-        "capacity_minutes account=a1b2c namespace=orders.a1b2c [{hour} to {last}]: {hour}: minimum 1080000 - used 36000 in 60 known minutes = 1044000 actions, $52.2 (4 TRUs: "
+        "capacity_minutes account=a1b2c namespace=orders.a1b2c [{hour} to {last}]: {hour}: minimum 1,080,000 - used 36,000 in 60 known minutes = 1,044,000 actions, $52.20 (4 TRUs: "
     );
     assert!(told.contains(&line), "{line}\n{told}");
     assert!(
@@ -282,7 +284,7 @@ fn figures_are_explained_with_table_keys_minutes_and_formula() {
 
 #[rstest]
 #[case::turned_round(&["--from", "2026-11-02", "--to", "2026-11-01"], "is not before --to")]
-#[case::no_data(&["--from", "2020-01-01", "--to", "2020-01-08"], "has no data for account a1b2c from 2020-01-01T00:00:00Z")]
+#[case::no_data(&["--from", "2020-01-01", "--to", "2020-01-08"], "has no data for account a1b2c from 2020-01-01 00:00 UTC")]
 #[case::no_such_namespace(&["pay*"], "no namespace of account a1b2c in the ledger ledger.db matches pay*")]
 #[case::no_pattern(&["orders["], "is invalid")]
 #[case::another_account(&["--account", "z9y8x"], "has no data for account z9y8x; it has data for a1b2c")]

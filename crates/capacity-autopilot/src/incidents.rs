@@ -5,11 +5,11 @@
 //! capacity, and what to do.
 
 use capacity_engine::Capacity;
-use human_text::counted;
+use human_text::{at_minute, counted};
 use jiff::Timestamp;
 use slack_notifier::{Message, Section, Severity};
 
-use crate::text::{age, minute};
+use crate::text::age;
 
 /// A change that was posted and whose outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn failed_evaluation(
     } else {
         format!(
             "Evaluations have been failing since {}, for {}",
-            minute(since),
+            at_minute(since),
             age(now.duration_since(since))
         )
     };
@@ -53,13 +53,13 @@ pub fn failed_evaluation(
         |good| {
             format!(
                 "the last successful one was at {}, {} ago",
-                minute(good),
+                at_minute(good),
                 age(now.duration_since(good))
             )
         },
     );
     let happened = vec![
-        format!("The evaluation at {} failed: {error}", minute(now)),
+        format!("The evaluation at {} failed: {error}", at_minute(now)),
         format!("{first}; {last_good}"),
         "Until an evaluation succeeds, no decisions are made and no capacity is changed".to_owned(),
     ];
@@ -121,7 +121,7 @@ pub fn change_without_progress(change: &OpenChange<'_>, since: Timestamp, now: T
             "{} has made no progress for {} (since {}){}",
             line(change),
             age(now.duration_since(since)),
-            minute(since),
+            at_minute(since),
             change
                 .started_at
                 .map(|started| format!("; it was started {} ago", age(now.duration_since(started))))
@@ -305,7 +305,7 @@ pub fn schedule_unpaused(account: Option<&str>, paused_by: &str, why: &str, sinc
         "still paused, although the schedule was unpaused",
         vec![
             "Someone unpaused the schedule; evaluations run, but no capacity is changed".to_owned(),
-            format!("Paused since {} by {paused_by}{reason}", minute(since)),
+            format!("Paused since {} by {paused_by}{reason}", at_minute(since)),
         ],
         vec!["Run `capacity-schedule resume` to end the pause, or pause the schedule again".to_owned()],
     )
@@ -364,7 +364,7 @@ fn running_for(change: &OpenChange<'_>, now: Timestamp) -> String {
             format!(
                 " after {} (started at {}, operation {})",
                 age(now.duration_since(started)),
-                minute(started),
+                at_minute(started),
                 change.operation_id
             )
         },

@@ -7,10 +7,9 @@ use capacity_engine::{
 use cloud_ops_client::{
     CapacityMode, CapacityRequestState, Error, Namespace, ReplicaState, ResourceState, WantedCapacity,
 };
-use human_text::chain;
+use human_text::{at_minute, chain};
 
 use crate::operation_id::is_ours;
-use crate::text::minute;
 
 /// A namespace of the list, as kept until its metrics are read.
 #[derive(Debug, Clone)]
@@ -178,7 +177,7 @@ pub(crate) fn someone_elses_change(namespace: &Namespace, from: Capacity) -> Str
     };
     request.from = Some(from);
     let when = request.ended_at.or(request.started_at);
-    let when = when.map_or_else(String::new, |when| format!(" at {}", minute(when)));
+    let when = when.map_or_else(String::new, |when| format!(" at {}", at_minute(when)));
     let operation = request.operation_id.as_ref();
     let operation = operation.map_or_else(String::new, |id| format!(" (operation {id})"));
     format!(", someone else changed it{}{when}{operation}", request.from_to())

@@ -1,11 +1,11 @@
 //! The digest of an evaluation: sent only when capacity changed or something needs attention.
 
+use human_text::at_minute;
 use jiff::Timestamp;
 use slack_notifier::{Message, Section, Severity};
 
 use crate::change::ChangeResult;
 use crate::plan::{ActionName, Plan, PlannedDecision};
-use crate::text::minute;
 use crate::warning::METRICS_UNAVAILABLE;
 
 /// The content of a digest, from a plan or from the report of a workflow.
@@ -119,7 +119,7 @@ impl Digest<'_> {
             sections,
             context: vec![format!(
                 "evaluated at {}, plan {}",
-                minute(self.evaluated_at),
+                at_minute(self.evaluated_at),
                 self.plan_id
             )],
         })

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use capacity_engine::{MetricsProblem, NamespaceId};
+use human_text::at_minute;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::autopilot::Autopilot;
@@ -132,7 +133,7 @@ impl<'a> Reading<'a> {
                 } else {
                     String::new()
                 },
-                until.strftime("%H:%M UTC")
+                at_minute(until)
             ),
             wait: Some(free_in),
             rejected: None,

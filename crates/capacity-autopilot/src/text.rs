@@ -1,6 +1,6 @@
-//! Text helpers that several messages share: ages and times.
+//! Ages, as several messages show them.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 /// Formats an age in its two largest units, without seconds from a minute on: `45 s`, `15 min`, `24 h 5 min`,
 /// `3 days 4 h`.
@@ -15,11 +15,6 @@ pub(crate) fn age(duration: SignedDuration) -> String {
         (hours, 0) => format!("{hours} h"),
         (hours, minutes) => format!("{hours} h {minutes} min"),
     }
-}
-
-/// Formats a timestamp to the minute, in UTC.
-pub(crate) fn minute(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 #[cfg(test)]

@@ -128,7 +128,20 @@ impl From<PlanPercentage> for Decimal {
 
 impl fmt::Display for PricePerMillion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "${}/M", self.0)
+        f.write_str(&per_million(self.0))
+    }
+}
+
+/// Formats a price per million actions, exactly: `$50/M`, `$47.50/M`.
+pub fn per_million(dollars: Decimal) -> String {
+    let mut dollars = dollars.normalize();
+    if dollars.scale() == 1 {
+        dollars.rescale(2);
+    }
+    let whole = grouped(dollars.trunc());
+    match dollars.to_string().split_once('.') {
+        Some((_, decimals)) => format!("${whole}.{decimals}/M"),
+        None => format!("${whole}/M"),
     }
 }
 
@@ -347,6 +360,16 @@ mod tests {
         let short: Vec<u64> = used.into_iter().map(|used| shortfall(trus(4), used)).collect();
         assert_eq!(short, [0, 0, 0, 580_000]);
         assert_eq!(used.into_iter().sum::<u64>() + 580_000, 12_080_000);
+    }
+
+    #[rstest]
+    #[case::whole("50", "$50/M")]
+    #[case::one_decimal("47.5", "$47.50/M")]
+    #[case::cents("47.25", "$47.25/M")]
+    #[case::fine("0.125", "$0.125/M")]
+    #[case::most("10000", "$10,000/M")]
+    fn a_price_of_a_million_is_exact(#[case] price: &str, #[case] expected: &str) {
+        assert_eq!(per_million(price.parse().expect("a decimal")), expected);
     }
 
     #[rstest]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use human_text::at_minute;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AssertSqlSafe, Row};
 
@@ -54,8 +55,9 @@ impl Ledger {
     ) -> Result<Recorded, LedgerError> {
         if minute.minute.duration_since(now) > FUTURE {
             return Err(self.input(format!(
-                "the minute {} is in the future (now {now}); check the clocks. Nothing was recorded",
-                minute.minute
+                "the minute {} is in the future (now {}); check the clocks. Nothing was recorded",
+                at_minute(minute.minute),
+                at_minute(now)
             )));
         }
         let names: Vec<Arc<str>> = minute

@@ -1,11 +1,11 @@
 //! The notification for the channel, with the figures of the report.
 
 use capacity_engine::pricing::in_dollars;
-use human_text::counted;
+use human_text::{counted, grouped};
 use rust_decimal::Decimal;
 use slack_notifier::{Message, Section, Severity};
 
-use crate::report::{Figures, Report};
+use crate::report::{Figures, Report, paid};
 
 /// Number of namespaces listed in the message.
 const NAMED: usize = 5;
@@ -31,11 +31,11 @@ pub fn digest(report: &Report) -> Message {
             Severity::Warning
         },
         title: format!(
-            "Capacity of account {}, {} to {}: {} paid for unused capacity",
+            "Capacity of account {}, {} to {}: {}",
             report.account,
             day(report.from),
             day(report.to),
-            in_dollars(report.total.idle_usd)
+            paid(&report.total)
         ),
         sections: sections
             .into_iter()
@@ -93,7 +93,7 @@ fn namespaces(report: &Report) -> Vec<String> {
                 "{}: {} in {} provisioned hours",
                 it.namespace,
                 in_dollars(it.figures.idle_usd),
-                it.figures.hours_provisioned
+                grouped(it.figures.hours_provisioned)
             )
         })
         .collect();
@@ -109,7 +109,14 @@ fn changes(report: &Report) -> Vec<String> {
     report
         .changes_by
         .iter()
-        .map(|it| format!("{} {} by {}", it.changes, it.outcome.replace('_', " "), it.by))
+        .map(|it| {
+            format!(
+                "{} {} by {}",
+                grouped(it.changes),
+                it.outcome.replace('_', " "),
+                it.by
+            )
+        })
         .collect()
 }
 
@@ -120,7 +127,11 @@ fn shadow(report: &Report) -> Vec<String> {
         .map(|it| {
             format!(
                 "{} agreed in {} of {} decisions; it wanted a larger size in {} and a smaller one in {}",
-                it.policy, it.agreed, it.decisions, it.larger, it.smaller
+                it.policy,
+                grouped(it.agreed),
+                grouped(it.decisions),
+                grouped(it.larger),
+                grouped(it.smaller)
             )
         })
         .collect()
@@ -131,8 +142,8 @@ fn attention(report: &Report) -> Vec<String> {
     if report.minutes_without_metrics > 0 {
         lines.push(format!(
             "{} of {} minutes without metrics",
-            report.minutes_without_metrics,
-            report.hours * 60
+            grouped(report.minutes_without_metrics),
+            grouped(report.hours * 60)
         ));
     }
     if report.total.changes_failed > 0 {

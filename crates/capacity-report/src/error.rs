@@ -3,6 +3,7 @@
 use capacity_engine::InvalidPattern;
 use capacity_ledger::LedgerError;
 use cloud_ops_client::BillingReportState;
+use human_text::at_minute;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
@@ -11,7 +12,7 @@ use jiff::civil::Date;
 #[non_exhaustive]
 pub enum ReportError {
     /// The range ends before it begins.
-    #[error("--from {from} is not before --to {to}. Swap them, or omit one")]
+    #[error("--from {} is not before --to {}. Swap them, or omit one", at_minute(*.from), at_minute(*.to))]
     Backwards {
         /// Beginning of the range.
         from: Timestamp,
@@ -20,7 +21,8 @@ pub enum ReportError {
     },
     /// The range contains no complete hour in the past.
     #[error(
-        "the range from {from} to {to} contains no complete hour: capacity is billed by the hour, and a report covers complete hours only. Use an earlier --from"
+        "the range from {} to {} contains no complete hour: capacity is billed by the hour, and a report covers complete hours only. Use an earlier --from",
+        at_minute(*.from), at_minute(*.to)
     )]
     NoFullHour {
         /// Beginning of the range.
@@ -86,7 +88,8 @@ pub enum ReportError {
     },
     /// No part of the range has been billed yet.
     #[error(
-        "the hours from {from} to {to} have not been billed yet: billing reports lag about 24 hours. Use an earlier --from"
+        "the hours from {} to {} have not been billed yet: billing reports lag about 24 hours. Use an earlier --from",
+        at_minute(*.from), at_minute(*.to)
     )]
     NotBilledYet {
         /// Beginning of the range.
@@ -106,7 +109,8 @@ pub enum ReportError {
     },
     /// The billing report has no rows.
     #[error(
-        "billing report {id} is empty: nothing was billed from {from} to {to}. Billing reports lag about 24 hours; use an earlier --from"
+        "billing report {id} is empty: nothing was billed from {} to {}. Billing reports lag about 24 hours; use an earlier --from",
+        at_minute(*.from), at_minute(*.to)
     )]
     EmptyBill {
         /// Id of the billing report.

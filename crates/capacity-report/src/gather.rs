@@ -8,6 +8,7 @@ use capacity_backtest::{Rebuild, Rebuilt};
 use capacity_engine::NamespacePatterns;
 use capacity_engine::break_even::MinuteActions;
 use capacity_ledger::{ChangeRecord, HistoryFilter, HistoryRow, Ledger, Minute, NamespaceMinute};
+use human_text::at_minute;
 use jiff::SignedDuration;
 
 use crate::capacity::{Evidence, Observation, Tracker};
@@ -459,16 +460,22 @@ pub(crate) fn took_effect(outcome: &str) -> bool {
 async fn nothing(ledger: &Ledger, account: &str, span: Span, query: &Query) -> Result<String, ReportError> {
     let info = ledger.info().await?;
     let holds = match (info.oldest_minute, info.newest_minute) {
-        (Some(oldest), Some(newest)) => format!("its minutes are from {oldest} to {newest}"),
+        (Some(oldest), Some(newest)) => {
+            format!(
+                "its minutes are from {} to {}",
+                at_minute(oldest),
+                at_minute(newest)
+            )
+        }
         _ => "it has no minutes: run a worker with this ledger".to_owned(),
     };
-    let range = format!("{} to {}", span.from(), span.to());
+    let range = format!("{} to {}", at_minute(span.from()), at_minute(span.to()));
     if query.namespaces.is_empty() {
         let remedy = match info.oldest_minute {
             Some(oldest) if query.to.is_none() && oldest >= span.to() => {
                 format!(
                     "A report covers complete hours: the first one ends at {}",
-                    start_of_hour(hour_of(oldest) + 1)
+                    at_minute(start_of_hour(hour_of(oldest) + 1))
                 )
             }
             _ => "Use another --from and --to".to_owned(),

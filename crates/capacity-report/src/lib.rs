@@ -27,7 +27,7 @@ pub use hours::HourFigures;
 pub use query::{Query, Span};
 pub use reconcile::{Bill, BilledHour, Difference, Explanation, NamespaceBill, Reconciliation, reconcile};
 pub use report::{
-    Alternative, ByWhom, Change, Figures, NamespaceReport, REPORT_SCHEMA, Reason, Report, UnitPrice,
+    Alternative, ByWhom, Change, Figures, NamespaceReport, REPORT_SCHEMA, Reason, Report, UnitPrice, paid,
 };
 pub use shadow::{Shadow, ShadowDifference};
 pub use trace::{Figure, Rows};

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use capacity_backtest::Contender;
+use capacity_engine::pricing::in_dollars;
 use capacity_engine::{ActionPrice, PricePerMillion};
-use human_text::counted;
+use human_text::{counted, grouped};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::Serialize;
@@ -56,6 +57,14 @@ impl std::fmt::Display for UnitPrice {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.shown)
     }
+}
+
+/// Formats what was paid for unused capacity: `$12.00 paid for unused capacity`. It is an upper bound if minutes
+/// without metrics, which count as unused, are part of it.
+pub fn paid(figures: &Figures) -> String {
+    let is_certain = figures.idle_usd_uncertain.is_zero();
+    let bound = if is_certain { "" } else { "up to " };
+    format!("{bound}{} paid for unused capacity", in_dollars(figures.idle_usd))
 }
 
 /// A report. Amounts of money are exact and serialized as text.
@@ -512,8 +521,17 @@ fn notes(gathered: &Gathered, total: &Figures) -> Vec<String> {
     let whole: i64 = total.hours * 60;
     if total.missing_minutes > 0 {
         notes.push(format!(
-            "{} of {whole} namespace minutes have no metrics; these minutes count as unused, so the bill may be lower",
-            total.missing_minutes
+            "{} of {} namespace minutes have no metrics; these minutes count as unused{}",
+            grouped(total.missing_minutes),
+            grouped(whole),
+            if total.idle_usd_uncertain.is_zero() {
+                String::new()
+            } else {
+                format!(
+                    ", so the bill may be up to {} lower",
+                    in_dollars(total.idle_usd_uncertain)
+                )
+            }
         ));
     }
     if total.hours_capacity_unknown > 0 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use human_text::counted;
+use human_text::{at_minute, counted, grouped};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
@@ -161,10 +161,10 @@ impl Traced<'_> {
                 "capacity-backtest replays `{}` on the demand rebuilt from served and throttled actions ({} of {} minutes rebuilt), after {} \
                  days to establish the envelope: {} idle actions x {} per action",
                 it.policy,
-                self.its.rebuilt_minutes,
-                self.its.known_minutes,
+                grouped(self.its.rebuilt_minutes),
+                grouped(self.its.known_minutes),
                 self.namespace.warm_up_days,
-                it.idle_actions,
+                grouped(it.idle_actions),
                 self.price.per_action()
             );
             let rows = vec![with_warm_up(self.gathered, self.name, self.namespace)];
@@ -258,11 +258,12 @@ fn billed(gathered: &Gathered, namespace: &str, hour: &HourFigures, price: &Unit
         minutes,
         capacity: hour.evidence.as_ref().map(|it| evidence(it, hour.highest_trus)),
         contribution: format!(
-            "{}: minimum {} - used {} in {} known minutes = {idle} actions",
-            start_of_hour(hour.hour),
-            hour.minimum_actions(),
-            hour.used_actions,
-            hour.known_minutes
+            "{}: minimum {} - used {} in {} known minutes = {} actions",
+            at_minute(start_of_hour(hour.hour)),
+            grouped(hour.minimum_actions()),
+            grouped(hour.used_actions),
+            hour.known_minutes,
+            grouped(idle)
         ),
         usd: Some(price.cost(idle)),
     }
@@ -273,7 +274,7 @@ fn evidence(evidence: &Evidence, trus: Option<u32>) -> String {
     match evidence {
         Evidence::Limit { minute } => {
             let time = jiff::Timestamp::from_second(minute * 60).unwrap_or_default();
-            format!("{trus} TRUs: the limit in {MINUTES} at {time}")
+            format!("{trus} TRUs: the limit in {MINUTES} at {}", at_minute(time))
         }
         Evidence::Decision { plan_id } => {
             format!("{trus} TRUs: current_trus in capacity_decisions, plan_id {plan_id}")
@@ -294,7 +295,11 @@ fn changes(report: &Report, namespace: &str) -> Vec<Rows> {
         keys: BTreeMap::from([("operation_id", change.operation_id.clone())]),
         contribution: format!(
             "{}: {} to {} TRUs, {}, by {}",
-            change.at, change.from_trus, change.to_trus, change.outcome, change.by
+            at_minute(change.at),
+            change.from_trus,
+            change.to_trus,
+            change.outcome,
+            change.by
         ),
         ..Rows::default()
     })

@@ -137,7 +137,7 @@ mod tests {
         "fifty",
         "`fifty` is not a price: use dollars as a number, such as 50 or 47.50, or tiers, such as 5M:50, 10M:45, 25"
     )]
-    #[case::grouped(
+    #[case::thousands(
         "1,000",
         "`1` has no upper limit, which only the last price may omit; for example 5M:50, 10M:45, 25"
     )]

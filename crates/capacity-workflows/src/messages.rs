@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use capacity_autopilot::{ChangeResult, Digest, PlannedDecision};
+use human_text::grouped;
 use serde::{Deserialize, Serialize};
 use slack_notifier::Section;
 
@@ -117,7 +118,7 @@ impl EvaluationReport {
         let counts: Vec<String> = self
             .counts
             .iter()
-            .map(|(action, count)| format!("{count} {action}"))
+            .map(|(action, count)| format!("{} {action}", grouped(*count)))
             .collect();
         let mode = match (self.dry_run, self.paused) {
             (true, _) => ", dry run: nothing was changed",

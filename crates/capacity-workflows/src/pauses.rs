@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use capacity_engine::{Direction, ReasonCode, Restriction, RestrictionOrigin};
+use human_text::at_minute;
 use jiff::Timestamp;
 use temporalio_client::errors::WorkflowInteractionError;
 use temporalio_client::{
@@ -55,10 +56,10 @@ impl Pause {
         let PauseSeen {
             reason, by, until, ..
         } = &self.seen;
-        let until = until
-            .as_ref()
-            .map(|until| format!(", until {until}"))
-            .unwrap_or_default();
+        let until = until.as_ref().map_or_else(String::new, |until| {
+            let shown = until.parse().map_or_else(|_| until.clone(), at_minute);
+            format!(", until {shown}")
+        });
         format!("{what} by {by}{until}: {reason}")
     }
 

@@ -7,6 +7,7 @@ mod options;
 
 use std::time::{Duration, SystemTime};
 
+use human_text::at_minute;
 use jiff::Timestamp;
 use temporalio_client::grpc::WorkflowService;
 use temporalio_client::schedules::{
@@ -271,7 +272,7 @@ impl Schedule {
             let when = action
                 .actual_time
                 .and_then(timestamp)
-                .map_or_else(String::new, |time| time.to_string());
+                .map_or_else(String::new, at_minute);
             let tick = self
                 .client
                 .get_workflow_handle::<TickWorkflow>(action.workflow_id.clone());

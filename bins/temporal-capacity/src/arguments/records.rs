@@ -26,7 +26,7 @@ pub(crate) struct History {
     #[arg(long)]
     pub(crate) changes: bool,
     /// Show only the newest COUNT; 0 for all [default: 200 in a table, all in csv, json and jsonl].
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = crate::times::whole::<u32>)]
     pub(crate) limit: Option<u32>,
     /// Deprecated; use `--output`.
     #[arg(long, value_enum, hide = true)]
@@ -115,17 +115,17 @@ pub(crate) enum ExplainSource {
 #[derive(Debug, Args)]
 pub(crate) struct Backtest {
     /// CSV files, one row per minute: `aps`, optionally `peak10s` (busiest ten seconds) and `time`.
-    #[arg(value_name = "FILE", required_unless_present = "from")]
+    #[arg(value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Take the load of every namespace from the ledger (`LEDGER_URL`) or from Prometheus (`PROMETHEUS_URL`) instead, without
     /// a Temporal service. `--namespace GLOB` selects namespaces.
     #[arg(long, value_enum, value_name = "SOURCE", conflicts_with_all = ["files", "sweep"])]
     pub(crate) from: Option<BacktestSource>,
-    /// With --from: days of load to read.
-    #[arg(long, value_name = "DAYS", default_value_t = 30, requires = "from", value_parser = clap::value_parser!(u32).range(1..=400))]
-    pub(crate) days: u32,
+    /// With --from: days of load to read [default: 30].
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=400))]
+    pub(crate) days: Option<u32>,
     /// With --from: end of the time range, such as 2026-11-25 or 2026-11-25T08:00Z [default: now].
-    #[arg(long, value_name = "TIME", requires = "from", value_parser = crate::times::time)]
+    #[arg(long, value_name = "TIME", value_parser = crate::times::time)]
     pub(crate) to: Option<jiff::Timestamp>,
     /// Deprecated; use `--output`.
     #[arg(long, value_enum, hide = true)]
@@ -143,7 +143,7 @@ pub(crate) struct Backtest {
     #[arg(long, value_name = "ACTIONS", allow_negative_numbers = true)]
     pub(crate) delay_value: Option<String>,
     /// Days at the start that only warm up the envelope and the history, and are not counted [default: all but the last 7, at most 7].
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = crate::times::whole::<usize>)]
     pub(crate) warmup_days: Option<usize>,
     /// Also show how the result changes with delay value and price; with `-o csv`, show only that.
     #[arg(long)]

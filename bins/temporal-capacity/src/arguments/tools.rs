@@ -57,34 +57,34 @@ pub(crate) struct CloudSimulator {
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
     pub(crate) listen: std::net::SocketAddr,
     /// Namespaces of the account [default: the twelve namespaces of the demo].
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = crate::times::whole::<usize>)]
     pub(crate) namespaces: Option<usize>,
     /// With --namespaces: percentage of namespaces that need a change.
-    #[arg(long, default_value_t = 4.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 4.0, value_name = "PERCENT", allow_negative_numbers = true, value_parser = crate::times::number)]
     pub(crate) wanting_change: f64,
     /// Add a namespace `replayed` whose load is recorded in a CSV file with the columns aps and peak10s, one row per minute.
     #[arg(long, value_name = "FILE")]
     pub(crate) replay: Option<PathBuf>,
     /// Random seed: the same seed produces the same account and the same faults.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = crate::times::whole::<u64>)]
     pub(crate) seed: u64,
     /// Speed of the simulated cloud, as a multiple of real time.
-    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", allow_negative_numbers = true, value_parser = crate::times::number)]
     pub(crate) speed: f64,
     /// Percentage of requests answered with 429.
-    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT", allow_negative_numbers = true, value_parser = crate::times::number)]
     pub(crate) too_many_requests: f64,
     /// Send `Retry-After` with each 429.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = crate::times::whole::<u32>)]
     pub(crate) retry_after: Option<u32>,
     /// Answer 403 on these routes of the Cloud Ops API, such as 'POST /cloud/namespaces/{id}'; repeatable.
     #[arg(long, value_name = "ROUTE")]
     pub(crate) deny: Vec<String>,
     /// Percentage of requests answered with 503 and an HTML page.
-    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT", allow_negative_numbers = true, value_parser = crate::times::number)]
     pub(crate) unavailable: f64,
     /// Percentage of requests whose connection is dropped; half of these after the request was processed.
-    #[arg(long, default_value_t = 0.0, value_name = "PERCENT")]
+    #[arg(long, default_value_t = 0.0, value_name = "PERCENT", allow_negative_numbers = true, value_parser = crate::times::number)]
     pub(crate) dropped: f64,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Dev {
     pub(crate) database: Option<PathBuf>,
     /// Speed of the simulated cloud, as a multiple of real time, up to 600; above 1, evaluations run at minute 45 of each simulated
     /// hour, or at 55 and 0 with break-even.
-    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR", allow_negative_numbers = true, value_parser = crate::times::number)]
     pub(crate) speed: f64,
     /// Keep usage, decisions and changes in this SQLite file [default: a temporary one].
     #[arg(long, value_name = "FILE")]
@@ -133,7 +133,7 @@ impl BuiltInPolicy {
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
     /// Random seed of the simulated cloud.
-    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", value_parser = crate::times::whole::<u64>)]
     pub(crate) seed: u64,
     /// Apply the changes in this process, even if the Temporal CLI is installed.
     #[arg(long)]

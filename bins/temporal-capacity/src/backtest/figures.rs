@@ -89,20 +89,19 @@ impl Figures {
             "delayed %",
             "changes",
         ];
-        let mut table = tables::table_with(header, terminal);
+        let is_shown = |index: usize| index != GEOMETRIC || self.traces.len() > 1;
+        let shown = header.iter().enumerate().filter(|(index, _)| is_shown(*index));
+        let mut table = tables::table_with(shown.map(|(_, title)| *title), terminal);
         for mean in &self.means {
-            table.add_row(aligned(mean.cells()));
-        }
-        if self.traces.len() == 1
-            && let Some(geometric) = table.column_mut(GEOMETRIC)
-        {
-            geometric.set_constraint(comfy_table::ColumnConstraint::Hidden);
+            let cells = mean.cells().into_iter().enumerate();
+            let shown = cells.filter(|(index, _)| is_shown(*index));
+            table.add_row(aligned(shown.map(|(_, cell)| cell)));
         }
         let title = match self.traces.as_slice() {
             [only] => format!("{}, per 30 days", only.name),
             traces => format!("Mean of {} loads, per namespace and 30 days", traces.len()),
         };
-        let mut text = format!("{title}\n{}", tables::lines(&table));
+        let mut text = format!("{title}\n{}", tables::lines_of_figures(&table, terminal));
         if self.traces.len() > 1 {
             let header = ["total $"].into_iter().chain(Contender::ALL.map(Contender::name));
             let mut table = tables::table_with(header, terminal);
@@ -111,7 +110,7 @@ impl Figures {
                 table.add_row(aligned(std::iter::once(trace.name.clone()).chain(totals)));
             }
             text.push('\n');
-            text.push_str(&tables::lines(&table));
+            text.push_str(&tables::lines_of_figures(&table, terminal));
         }
         text
     }

@@ -15,7 +15,7 @@ use capacity_backtest::{Contender, Rebuild, Score};
 use capacity_engine::{NamespaceId, NamespacePatterns};
 use capacity_ledger::Ledger;
 use capacity_settings::Settings;
-use human_text::counted;
+use human_text::{at_minute, counted};
 use jiff::{SignedDuration, Timestamp};
 use prometheus_reader::{PrometheusClient, Span};
 use rust_decimal::Decimal;
@@ -27,6 +27,7 @@ use super::run::{Load, Run};
 use super::work;
 use crate::arguments::{Backtest, BacktestSource};
 use crate::exit::tell;
+use crate::ledger::time_of;
 use crate::tables;
 use crate::terminal::Terminal;
 
@@ -104,6 +105,14 @@ impl Source {
         }
     }
 
+    /// Returns the time until which it has minutes.
+    async fn now(&self) -> anyhow::Result<Timestamp> {
+        match self {
+            Self::Ledger(ledger) => time_of(ledger).await,
+            Self::Prometheus(_) => Ok(Timestamp::now()),
+        }
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Ledger(ledger) => format!("the ledger {}", ledger.location()),
@@ -112,13 +121,14 @@ impl Source {
     }
 }
 
-/// Returns the requested time range.
-fn span(flags: &Backtest) -> anyhow::Result<Span> {
-    let to = flags.to.unwrap_or_else(Timestamp::now);
-    let days = SignedDuration::from_hours(24 * i64::from(flags.days));
+/// Days of load to read, unless `--days` says otherwise.
+const DAYS: u32 = 30;
+
+/// Returns the requested time range, until now by default.
+fn span(days: u32, to: Timestamp) -> anyhow::Result<Span> {
     let from = to
-        .checked_sub(days)
-        .with_context(|| format!("--days {} reaches back too far", flags.days))?;
+        .checked_sub(SignedDuration::from_hours(24 * i64::from(days)))
+        .with_context(|| format!("--days {days} reaches back too far"))?;
     Ok(Span { from, to })
 }
 
@@ -134,10 +144,13 @@ pub(super) fn account(
     // Only for reading; the replays run on threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let patterns = glob.map(|glob| NamespacePatterns::try_new(&[glob])).transpose()?;
+    let source = Source::open(from, settings, &runtime)?;
+    let (days, to) = (flags.days.unwrap_or(DAYS), flags.to);
+    let to = to.map_or_else(|| runtime.block_on(source.now()), Ok)?;
     let reading = Reading {
-        source: Source::open(from, settings, &runtime)?,
-        span: span(flags)?,
-        most: MOST_MINUTES / (usize::try_from(flags.days)? * DAY),
+        span: span(days, to)?,
+        source,
+        most: MOST_MINUTES / (usize::try_from(days)? * DAY),
         patterns,
         runtime,
         terminal,
@@ -246,8 +259,8 @@ impl Reading {
         for span in &notes.partial {
             tell(&format!(
                 "Prometheus reports a partial response for {} to {}; these minutes count as unknown",
-                shown(span.from),
-                shown(span.to)
+                at_minute(span.from),
+                at_minute(span.to)
             ));
         }
         if notes.has_scrape_times {
@@ -265,8 +278,8 @@ impl Reading {
         let nothing = format!(
             "{} has no minutes{matching} from {} to {}",
             self.source.name(),
-            shown(self.span.from),
-            shown(self.span.to)
+            at_minute(self.span.from),
+            at_minute(self.span.to)
         );
         Ok(match &self.source {
             Source::Ledger(ledger) => {
@@ -274,8 +287,8 @@ impl Reading {
                 match info.oldest_minute.zip(info.newest_minute) {
                     Some((oldest, newest)) => format!(
                         "{nothing}; it has minutes from {} to {}. Choose another range with --days and --to",
-                        shown(oldest),
-                        shown(newest)
+                        at_minute(oldest),
+                        at_minute(newest)
                     ),
                     None => format!(
                         "{nothing}, or at any other time. Run `capacity-worker` with LEDGER_URL to record them; \
@@ -302,15 +315,11 @@ impl Reading {
             tell(&format!(
                 "the ledger has minutes from {} on; older minutes were not recorded or have been aggregated \
                  into hours, which a backtest cannot use (LEDGER_KEEP_MINUTES)",
-                shown(oldest)
+                at_minute(oldest)
             ));
         }
         Ok(())
     }
-}
-
-fn shown(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// Collects loads while they are read.
@@ -371,7 +380,7 @@ impl<'a> Collected<'a> {
             self.bar.set_message(format!(
                 "reading: {} namespaces up to {}",
                 self.loads.len(),
-                shown(time)
+                at_minute(time)
             ));
         }
     }
@@ -450,8 +459,8 @@ impl Account {
             "{} from {}, {} to {}",
             counted(self.coverages.len(), "namespace"),
             self.source,
-            shown(self.span.from),
-            shown(self.span.to)
+            at_minute(self.span.from),
+            at_minute(self.span.to)
         )
     }
 
@@ -519,7 +528,7 @@ impl Account {
         table.add_row(aligned(begin.into_iter().chain(total.map(signed))));
         let mut text = format!(
             "What each policy would have cost, per 30 days; demand of throttled minutes is reconstructed\n{}",
-            tables::lines(&table)
+            tables::lines_of_figures(&table, terminal)
         );
         if summed < self.coverages.len() {
             text.push_str(

@@ -34,6 +34,7 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
     if let Some(source) = flags.from {
         return from_memory(flags, source, global, terminal, begun);
     }
+    check_source(flags)?;
     let format = global.output();
     let run = prepare(flags, global)?;
     for load in &run.loads {
@@ -74,7 +75,7 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
             if let (Some(sweep), Some(object)) = (&sweep, document.as_object_mut()) {
                 object.insert("sweep".to_owned(), sweep.json());
             }
-            print(&serde_json::to_string_pretty(&document)?)?;
+            print(&one_document(&document, format)?)?;
         }
         // A CSV file is one table, and with --sweep that is the sweep.
         Output::Csv => print(&sweep.as_ref().map_or_else(|| figures.csv(), sweep::Sweep::csv)?)?,
@@ -83,6 +84,31 @@ pub(crate) fn run(flags: &Backtest, global: &Global, terminal: Terminal) -> anyh
         _ => {}
     }
     Ok(Exit::Done)
+}
+
+/// Formats a document, in one line for `jsonl`.
+fn one_document(document: &serde_json::Value, format: Output) -> anyhow::Result<String> {
+    Ok(match format {
+        Output::Jsonl => document.to_string(),
+        _ => serde_json::to_string_pretty(document)?,
+    })
+}
+
+/// Checks the flags of a backtest of files.
+fn check_source(flags: &Backtest) -> anyhow::Result<()> {
+    for (flag, is_given) in [("--days", flags.days.is_some()), ("--to", flags.to.is_some())] {
+        anyhow::ensure!(
+            !is_given,
+            "{flag} selects a part of what a ledger or Prometheus has recorded: add `--from ledger` or `--from prometheus`. \
+             A CSV file is replayed whole"
+        );
+    }
+    anyhow::ensure!(
+        !flags.files.is_empty(),
+        "there is no load to replay: add `--from ledger` (LEDGER_URL) or `--from prometheus` (PROMETHEUS_URL) for the load of \
+         every namespace, or name CSV files. `temporal-capacity backtest --help` describes both"
+    );
+    Ok(())
 }
 
 /// Runs a backtest on the loads in a ledger or in Prometheus.
@@ -118,7 +144,7 @@ fn from_memory(
                 object.insert("range".to_owned(), account.span_json());
                 object.insert("namespaces".to_owned(), account.json());
             }
-            print(&serde_json::to_string_pretty(&document)?)?;
+            print(&one_document(&document, format)?)?;
         }
         Output::Csv => print(&account.figures.csv()?)?,
         Output::Html => {

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use capacity_backtest::{Contender, Course, Settings};
+use human_text::at_minute;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde_json::json;
@@ -362,6 +363,5 @@ fn when(load: &Load, minute: usize) -> String {
         return format!("day {}, {of_day}", minute / DAY + 1);
     }
     let minutes = load.trace.first_minute() + minute.to_i64().unwrap_or(0);
-    jiff::Timestamp::from_second(minutes * 60)
-        .map_or(of_day, |time| time.strftime("%Y-%m-%d, %H:%M UTC").to_string())
+    jiff::Timestamp::from_second(minutes * 60).map_or(of_day, at_minute)
 }

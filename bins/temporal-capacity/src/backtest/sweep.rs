@@ -113,7 +113,7 @@ impl Sweep {
         }
         format!(
             "\nMean total $ by delay value and price\n{}",
-            tables::lines(&table)
+            tables::lines_of_figures(&table, terminal)
         )
     }
 

@@ -5,7 +5,7 @@ use capacity_engine::NamespaceId;
 use capacity_ledger::ErrorKind;
 use capacity_settings::Settings;
 use capacity_workflows::connection;
-use human_text::chain;
+use human_text::{at_minute, chain};
 
 use super::findings::Checks;
 use crate::traces::PROGRAM;
@@ -50,7 +50,7 @@ pub(super) async fn ledger(
         Ok(info) => {
             let newest = info.newest_minute.map_or_else(
                 || "no minutes yet".to_owned(),
-                |newest| format!("newest minute {newest}"),
+                |newest| format!("newest minute {}", at_minute(newest)),
             );
             report.good(CHECK, format!("{}, {newest}", info.location));
         }

@@ -11,6 +11,7 @@ use capacity_engine::{
 };
 use capacity_ledger::HistoryRow;
 use comfy_table::{Cell, CellAlignment};
+use human_text::{at_minute, at_second, grouped, span};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
@@ -119,7 +120,7 @@ impl Document {
         } = explanation;
         Self {
             subject: decision.namespace.to_string(),
-            at: inputs.now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            at: at_second(inputs.now),
             row: Some((row, decision.reason_code.meaning())),
             seen: seen(inputs),
             seen_json: seen_json(inputs),
@@ -139,7 +140,7 @@ impl Document {
         seen.extend(
             decision
                 .sample_minute
-                .map(|minute| ("newest metrics".to_owned(), minute.to_string())),
+                .map(|minute| ("newest metrics".to_owned(), at_minute(minute))),
         );
         seen.extend(
             decision
@@ -148,7 +149,7 @@ impl Document {
         );
         Self {
             subject: decision.namespace.clone(),
-            at: plan.evaluated_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            at: at_second(plan.evaluated_at),
             decision: decision.clone(),
             row: Some((row, code.meaning())),
             seen_json: json!({
@@ -303,7 +304,7 @@ impl Document {
             let limit = if option.limit == 0 {
                 "unknown".to_owned()
             } else {
-                option.limit.to_string()
+                grouped(option.limit)
             };
             table.add_row([
                 Cell::new(if option.chosen { "*" } else { "" }),
@@ -383,15 +384,13 @@ fn seen(inputs: &Inputs) -> Vec<(String, String)> {
     match &snapshot.usage {
         ReportedUsage::Unknown { why } => say("metrics", why.clone()),
         ReportedUsage::Known(window) => {
-            let age = inputs.now.duration_since(window.newest().minute).as_secs();
-            say(
-                "newest metrics",
-                format!("{} ({} s old)", window.newest().minute.strftime("%H:%M UTC"), age),
-            );
+            let newest = window.newest().minute;
+            let age = span(inputs.now.duration_since(newest));
+            say("newest metrics", format!("{} ({age} old)", at_minute(newest)));
             say("known minutes", format!("{} of 60", window.known_minutes()));
             say(
                 "actions, last hour",
-                window.actions_of_the_hour().whole().to_string(),
+                grouped(window.actions_of_the_hour().whole()),
             );
         }
         _ => say("metrics", "none".to_owned()),
@@ -463,7 +462,11 @@ fn request_words(request: &capacity_engine::CapacityRequest) -> String {
         "by someone else"
     };
     match request.took_effect_at() {
-        Some(effect) => format!("{}, {by}, in effect since {effect}", state_word(&request.state)),
+        Some(effect) => format!(
+            "{}, {by}, in effect since {}",
+            state_word(&request.state),
+            at_second(effect)
+        ),
         None => format!("{}, {by}", state_word(&request.state)),
     }
 }

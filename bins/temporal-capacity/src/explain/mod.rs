@@ -12,7 +12,7 @@ use capacity_engine::explain::{explain, row_of};
 use capacity_engine::{NamespaceId, NamespacePatterns, ReasonCode};
 use capacity_ledger::Ledger;
 use capacity_settings::Needs;
-use human_text::counted;
+use human_text::{at_minute, counted};
 
 use crate::arguments::{Explain, Global};
 use crate::exit::{Exit, print, tell};
@@ -92,7 +92,7 @@ async fn of_ledger(name: &str, at: Option<&str>, global: &Global) -> anyhow::Res
         bail!(
             "the ledger {} has no decision about {namespace}{}. Run `temporal-capacity history {namespace}` to see the recorded ones",
             ledger.location(),
-            at.map_or_else(String::new, |at| format!(" up to {at}"))
+            at.map_or_else(String::new, |at| format!(" up to {}", at_minute(at)))
         );
     };
     let mut document = Document::of(explain(&recalled.inputs), &recalled.inputs);

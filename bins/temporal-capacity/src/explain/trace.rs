@@ -13,7 +13,7 @@ use capacity_engine::explain::nearest;
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{Capacity, PricePerMillion};
 use capacity_settings::Needs;
-use human_text::counted;
+use human_text::{at_minute, counted, grouped};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -139,7 +139,7 @@ fn minute_of(at: &str, trace: &Trace) -> anyhow::Result<i64> {
 }
 
 fn time_of(minute: i64) -> String {
-    Timestamp::from_second(minute * 60).map_or_else(|_| minute.to_string(), |time| time.to_string())
+    Timestamp::from_second(minute * 60).map_or_else(|_| minute.to_string(), at_minute)
 }
 
 fn told(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> PlannedDecision {
@@ -174,7 +174,7 @@ fn document(name: String, trace: &Trace, evaluated: &Evaluated, price: PricePerM
     };
     let newest = evaluated.window.last().copied().flatten();
     let known = evaluated.window.iter().flatten().count();
-    let rate = |actions: i64| format!("{} actions/s", actions / 60);
+    let rate = |actions: i64| format!("{} actions/s", grouped(actions / 60));
     let mut seen = vec![
         (
             "capacity".to_owned(),
@@ -187,7 +187,11 @@ fn document(name: String, trace: &Trace, evaluated: &Evaluated, price: PricePerM
         None => seen.push(("newest minute".to_owned(), "missing".to_owned())),
         Some(MinuteActions { served, throttled }) => seen.push((
             "newest minute".to_owned(),
-            format!("{served} actions served, {throttled} attempts throttled"),
+            format!(
+                "{} actions served, {} attempts throttled",
+                grouped(served),
+                grouped(throttled)
+            ),
         )),
     }
     seen.push((
@@ -285,13 +289,13 @@ fn flips(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> Ve
 
 fn inputs(evaluated: &Evaluated) -> Vec<Input> {
     let whole = |value: i64| u64::try_from(value).unwrap_or(0);
-    let plain = |value: u64| value.to_string();
+    let plain = |value: u64| grouped(value);
     let newest = evaluated.window.last().copied().flatten();
     let newest = newest.unwrap_or(MinuteActions {
         served: 0,
         throttled: 0,
     });
-    let milli = |value: u64| format!("{}.{:03}", value / 1_000, value % 1_000);
+    let milli = |value: u64| format!("{}.{:03}", grouped(value / 1_000), value % 1_000);
     vec![
         Input {
             name: "attempts throttled in the newest minute",

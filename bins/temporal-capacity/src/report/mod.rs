@@ -13,7 +13,6 @@ use capacity_report::{Query, digest, fetch_bill, gather, reconcile};
 use capacity_settings::{Needs, Settings};
 use cloud_ops_client::Client;
 use human_text::chain;
-use jiff::{SignedDuration, Timestamp};
 use slack_notifier::Webhook;
 
 use crate::arguments::{Global, Report};
@@ -73,7 +72,7 @@ async fn make(
     terminal: Terminal,
 ) -> anyhow::Result<Shown> {
     let bar = terminal.progress("reading the ledger");
-    let now = now(ledger).await?;
+    let now = ledger::time_of(ledger).await?;
     let query = Query {
         from: flags.from,
         to: flags.to,
@@ -116,15 +115,6 @@ async fn make(
         figures,
         bill,
     })
-}
-
-/// Returns the current time. If a simulated cloud's clock is ahead of it, returns the time of its newest
-/// minute.
-async fn now(ledger: &Ledger) -> anyhow::Result<Timestamp> {
-    let newest = ledger.info().await?.newest_minute;
-    // The newest minute has ended by then, because only complete minutes are recorded.
-    let over = newest.and_then(|minute| minute.checked_add(SignedDuration::from_mins(1)).ok());
-    Ok(over.map_or_else(Timestamp::now, |over| over.max(Timestamp::now())))
 }
 
 fn show(global: &Global, shown: &Shown, terminal: Terminal) -> anyhow::Result<()> {

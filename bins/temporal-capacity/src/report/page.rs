@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use capacity_engine::pricing::in_dollars;
-use human_text::counted;
+use human_text::{at_minute, counted};
 use rust_decimal::Decimal;
 
 use super::sheets::{Sheet, headline, sheets};
 use super::shown::Shown;
-use super::text::{closing, row_line};
+use super::text::{closing, row_line, value};
 use crate::render::html_escaped;
 
 pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
@@ -26,10 +26,10 @@ pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
     )?;
     writeln!(
         body,
-        "<p class=\"note\">{} to {} ({}, UTC), price {}. Capacity is billed by the calendar hour at \
+        "<p class=\"note\">{} to {} ({}), price {}. Capacity is billed by the calendar hour at \
          its highest size; if an hour's usage is below the minimum, the difference is paid for but not used. Other policies are replayed on the same minutes.</p>",
-        report.from,
-        report.to,
+        at_minute(report.from),
+        at_minute(report.to),
         counted(report.hours, "hour"),
         html_escaped(&report.price)
     )?;
@@ -53,7 +53,7 @@ pub(super) fn page(shown: &Shown) -> anyhow::Result<String> {
                 "<details><summary>{} {} = {}</summary><p class=\"note\">{}</p><ul>",
                 html_escaped(of),
                 html_escaped(&figure.figure),
-                html_escaped(&figure.value),
+                html_escaped(&value(figure)),
                 html_escaped(&figure.formula)
             )?;
             for rows in &figure.rows {

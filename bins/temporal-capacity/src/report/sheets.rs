@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use capacity_engine::pricing::in_dollars;
-use capacity_report::{Figures, Reconciliation, Report};
-use human_text::{counted, grouped};
+use capacity_report::{Figures, Reconciliation, Report, paid};
+use human_text::{at_minute, counted, grouped};
 use rust_decimal::Decimal;
 
 use super::shown::Shown;
@@ -185,7 +185,7 @@ fn shadow_differences(report: &Report) -> Sheet {
     let rows = report.shadow.iter().flat_map(|shadow| {
         shadow.differences.iter().map(|it| {
             vec![
-                it.at.strftime("%Y-%m-%d %H:%M").to_string(),
+                at_minute(it.at),
                 it.namespace.clone(),
                 trus(it.acting_trus),
                 format!("{}: {}", shadow.policy, trus(it.shadow_trus)),
@@ -195,7 +195,7 @@ fn shadow_differences(report: &Report) -> Sheet {
     });
     Sheet {
         title: "Shadow policy: newest decisions for a different size".to_owned(),
-        header: vec!["when (UTC)", "namespace", "acting", "in shadow", "reason"],
+        header: vec!["when", "namespace", "acting", "in shadow", "reason"],
         rows: rows.collect(),
         text_columns: 5,
         note: None,
@@ -263,13 +263,13 @@ fn differences(bill: &Reconciliation) -> Sheet {
     let rows = bill.differences.iter().map(|it| {
         vec![
             it.namespace.clone(),
-            it.hour.to_string(),
+            at_minute(it.hour),
             it.explanation.sentence().to_owned(),
             it.ledger_trus
                 .map_or_else(|| "unknown".to_owned(), |trus| trus.to_string()),
             it.known_minutes.to_string(),
             grouped(it.ledger_actions),
-            it.billed_actions.round_dp(3).normalize().to_string(),
+            decimal(it.billed_actions),
             in_dollars(it.difference_usd),
         ]
     });
@@ -291,12 +291,24 @@ fn differences(bill: &Reconciliation) -> Sheet {
     }
 }
 
+/// Formats an amount that may have a fraction, to the thousandth.
+fn decimal(amount: Decimal) -> String {
+    let amount = amount.round_dp(3).normalize();
+    let whole = grouped(amount.trunc());
+    match amount.to_string().split_once('.') {
+        Some((_, decimals)) => format!("{whole}.{decimals}"),
+        None => whole,
+    }
+}
+
 /// Returns a summary of the report in a few sentences.
 pub(super) fn headline(report: &Report) -> String {
     let total = &report.total;
+    let paid = paid(total);
     let mut text = format!(
-        "{} paid for unused capacity in {} of {}, with {}.",
-        in_dollars(total.idle_usd),
+        "{} in {} of {}, with {}.",
+        paid.strip_prefix('u')
+            .map_or(paid.clone(), |rest| format!("U{rest}")),
         counted(total.hours_provisioned, "provisioned hour"),
         counted(report.namespaces.len(), "namespace"),
         counted(total.throttled_minutes, "throttled minute")

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use capacity_engine::pricing::in_dollars;
 use capacity_report::{Figure, Rows};
 use comfy_table::{Cell, CellAlignment};
-use human_text::counted;
+use human_text::{at_minute, counted, grouped};
+use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::sheets::{headline, sheets, verdict};
+use super::sheets::{Sheet, headline, sheets, verdict};
 use super::shown::Shown;
 use crate::tables;
 use crate::terminal::Terminal;
@@ -17,8 +19,8 @@ fn title(shown: &Shown) -> String {
     format!(
         "Account {}, {} to {} ({}), price {}",
         report.account,
-        report.from,
-        report.to,
+        at_minute(report.from),
+        at_minute(report.to),
         counted(report.hours, "hour"),
         report.price
     )
@@ -39,7 +41,12 @@ pub(super) fn table(shown: &Shown, terminal: Terminal) -> String {
             });
             table.add_row(cells.collect::<Vec<_>>());
         }
-        let _ = write!(text, "\n{}\n{}", sheet.title, tables::lines(&table));
+        let _ = write!(
+            text,
+            "\n{}\n{}",
+            sheet.title,
+            shown_lines(&table, &sheet, terminal)
+        );
         if let Some(note) = &sheet.note {
             let _ = writeln!(text, " {note}");
         }
@@ -54,6 +61,15 @@ pub(super) fn table(shown: &Shown, terminal: Terminal) -> String {
         }
     }
     text.trim_end().to_owned()
+}
+
+/// A sheet of texts ends with the reason for its row.
+fn shown_lines(table: &comfy_table::Table, sheet: &Sheet, terminal: Terminal) -> String {
+    if sheet.text_columns == sheet.header.len() {
+        tables::lines_with_texts(table, 2, terminal)
+    } else {
+        tables::lines_of_figures(table, terminal)
+    }
 }
 
 /// Returns the lines below the tables: the comparison with the bill, and notes.
@@ -72,14 +88,26 @@ fn explained(text: &mut String, figure: &Figure) {
     let _ = writeln!(
         text,
         "{of} {} = {}\n  {}",
-        figure.figure, figure.value, figure.formula
+        figure.figure,
+        value(figure),
+        figure.formula
     );
     for rows in &figure.rows {
         let _ = writeln!(text, "    {}", row_line(rows));
     }
 }
 
-/// Describes rows in one line: `capacity_minutes account=a1b2c ..., 2026-11-22T10:00:00Z to ..., 12 minutes`.
+/// Formats the value of a figure, which is exact in the JSON document.
+pub(super) fn value(figure: &Figure) -> String {
+    let is_money = figure.figure == "idle_usd" || figure.figure.starts_with("alternatives:");
+    match figure.value.parse::<Decimal>() {
+        Ok(amount) if is_money => in_dollars(amount),
+        Ok(count) => grouped(count),
+        Err(_) => figure.value.clone(),
+    }
+}
+
+/// Describes rows in one line: `capacity_minutes account=a1b2c ..., 2026-11-22 10:00 UTC to ..., 12 minutes`.
 pub(super) fn row_line(rows: &Rows) -> String {
     let mut line = rows.table.to_owned();
     for (key, value) in &rows.keys {
@@ -90,9 +118,9 @@ pub(super) fn row_line(rows: &Rows) -> String {
         .iter()
         .map(|(first, last)| {
             if first == last {
-                first.to_string()
+                at_minute(*first)
             } else {
-                format!("{first} to {last}")
+                format!("{} to {}", at_minute(*first), at_minute(*last))
             }
         })
         .collect();
@@ -103,7 +131,7 @@ pub(super) fn row_line(rows: &Rows) -> String {
         let _ = write!(line, ": {}", rows.contribution);
     }
     if let Some(usd) = rows.usd {
-        let _ = write!(line, ", ${usd}");
+        let _ = write!(line, ", {}", in_dollars(usd));
     }
     if let Some(capacity) = &rows.capacity {
         let _ = write!(line, " ({capacity})");

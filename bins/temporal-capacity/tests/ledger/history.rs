@@ -15,7 +15,7 @@ fn what_apply_did_is_in_the_ledger_and_history_shows_it() {
     let told = output(&with_ledger(&["history", "--changes"]).code(0));
     assert!(
         told.contains("Enable: on-demand -> 6 TRUs")
-            && told.contains("0.00 -> 90.00")
+            && told.contains("$0.00 -> $90.00")
             && told.contains("4 decisions"),
         "{told}"
     );
@@ -85,9 +85,9 @@ fn history_is_a_table_json_csv_or_markdown_and_a_dry_run_is_marked() {
     );
     assert_eq!(
         book.told(&["history", "-o", "markdown"]),
-        "| when (UTC) | namespace | decision | $/h | outcome | by | reason |\n\
+        "| when | namespace | decision | $/h | outcome | by | reason |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n\
-         | 2026-09-21 14:14 | pay.a1b2c | Resize (dry run): 2 TRUs -> 4 TRUs | 1.00 -> 2.50 |  | worker-1 | a \\| b, and \"c\" |\n"
+         | 2026-09-21 14:14 UTC | pay.a1b2c | Resize (dry run): 2 TRUs -> 4 TRUs | $1.00 -> $2.50 |  | worker-1 | a \\| b, and \"c\" |\n"
     );
     assert_eq!(
         book.told(&["history", "-o", "csv"]),

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use capacity_engine::RequestState;
 use cloud_ops_client::{Client, Namespace, NamespaceUpdate, OperationState, ResourceState, Spec};
-use human_text::{chain, counted};
+use human_text::{at_minute, chain, counted};
 
 use super::refusal::{Call, Consequence, consequence};
 use super::state::{CHANGE_TIMEOUT, ChangeOrder, ChangeState, Ending, Next, Outcome, Phase};
 use crate::namespaces::{present_capacity, request_state, someone_elses_change, wanted_capacity};
-use crate::text::minute;
 
 /// Time between polls if the service sends no `checkDuration`.
 const DEFAULT_CHECK: Duration = Duration::from_secs(10);
@@ -297,7 +296,7 @@ pub(super) fn judge_before_post(
                 "someone else changed the namespace since the decision{} (version {} instead of {})",
                 namespace
                     .last_modified_time
-                    .map_or_else(String::new, |at| format!(", at {}", minute(at))),
+                    .map_or_else(String::new, |at| format!(", at {}", at_minute(at))),
                 namespace.resource_version,
                 order.resource_version
             ),

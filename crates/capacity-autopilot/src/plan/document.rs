@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use capacity_engine::{Capacity, NamespaceId};
-use human_text::counted;
+use human_text::at_minute;
 use jiff::{SignedDuration, Timestamp};
 use rust_decimal::Decimal;
 use schemars::JsonSchema;
@@ -83,16 +83,28 @@ pub enum PlanError {
     #[error("the plan was changed after it was saved: make a new one instead of editing it")]
     Edited,
     /// A plan that is too old.
-    #[error("the plan is {} old, but the maximum is {}: make a new one", counted(*.age_minutes, "minute"), PLAN_MAX_AGE.as_mins())]
+    #[error(
+        "it was made {} ago ({}), and a plan can be applied for {}. Make a new one with `temporal-capacity plan --save FILE`, or \
+         run `temporal-capacity apply` without a file to plan and apply in one step",
+        crate::text::age(*.age), at_minute(*.made), crate::text::age(PLAN_MAX_AGE)
+    )]
     TooOld {
-        /// Age of the plan in minutes.
-        age_minutes: i64,
+        /// Time since the evaluation.
+        age: SignedDuration,
+        /// Time of the evaluation.
+        made: Timestamp,
     },
     /// A plan from the future.
-    #[error("the plan is {} in the future: check the clocks, then make a new one", counted(*.minutes, "minute"))]
+    #[error(
+        "it was made {} in the future ({}), by the clock of Temporal Cloud. Check the clock of the machine that made it (NTP), then \
+         make a new one with `temporal-capacity plan --save FILE`",
+        crate::text::age(*.ahead), at_minute(*.made)
+    )]
     FromTheFuture {
-        /// Minutes by which the plan is in the future.
-        minutes: i64,
+        /// Time until the evaluation.
+        ahead: SignedDuration,
+        /// Time of the evaluation.
+        made: Timestamp,
     },
     /// A decision whose parts contradict each other.
     #[error("the decision on `{namespace}` cannot be carried out: {problem}; make a new plan")]
@@ -187,13 +199,15 @@ impl Plan {
         let age = now.duration_since(self.evaluated_at);
         if age > PLAN_MAX_AGE {
             return Err(PlanError::TooOld {
-                age_minutes: age.as_mins(),
+                age,
+                made: self.evaluated_at,
             });
         }
         // A minute of tolerance, as for samples: clocks differ.
         if age < SignedDuration::from_mins(-1) {
             return Err(PlanError::FromTheFuture {
-                minutes: -age.as_mins(),
+                ahead: -age,
+                made: self.evaluated_at,
             });
         }
         let orders = self.changes_in_order().into_iter();
@@ -321,6 +335,20 @@ mod tests {
             decisions: of.iter().map(decision).collect(),
             ..Plan::default()
         }
+    }
+
+    #[test]
+    fn a_plan_that_is_too_old_names_its_age_the_limit_and_the_remedy() {
+        let plan = Plan {
+            evaluated_at: "2026-11-25T10:45:30Z".parse().expect("a time"),
+            ..Plan::default()
+        };
+        let told = |minutes| {
+            let now = plan.evaluated_at + SignedDuration::from_mins(minutes);
+            plan.saved_orders(now).expect_err("refused").to_string()
+        };
+        insta::assert_snapshot!(told(135), @"it was made 2 h 15 min ago (2026-11-25 10:45 UTC), and a plan can be applied for 15 min. Make a new one with `temporal-capacity plan --save FILE`, or run `temporal-capacity apply` without a file to plan and apply in one step");
+        insta::assert_snapshot!(told(-5), @"it was made 5 min in the future (2026-11-25 10:45 UTC), by the clock of Temporal Cloud. Check the clock of the machine that made it (NTP), then make a new one with `temporal-capacity plan --save FILE`");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use human_text::noun;
+use human_text::{at_minute, noun, span};
 use jiff::Timestamp;
 
 use super::judgment::Judged;
@@ -14,7 +14,7 @@ use super::settings::{Bounds, Guards};
 use super::throttling::most_throttled;
 use super::trace::{Fit, Sizes};
 use super::verdict::Verdict;
-use super::words::{at_minute, gap_words, minutes, span};
+use super::words::{gap_words, minutes};
 use crate::capacity::{Capacity, ReportedMode, RequestState, Trus};
 use crate::decision::{Action, ReasonCode};
 use crate::limit::LimitKind;

@@ -5,13 +5,14 @@ use jiff::{SignedDuration, Timestamp};
 use super::contract::CapacityPolicy;
 use super::rules::Rules;
 use super::verdict::Verdict;
-use super::words::{at_minute, minutes, span};
+use super::words::minutes;
 use crate::capacity::{Capacity, CapacityRequest, RequestState, UnknownCapacity, present_capacity};
 use crate::decision::{Action, ReasonCode};
 use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
 use crate::snapshot::{AccountView, MetricsHealth, MovingReplica, ReportedUsage, Since, Snapshot};
 use crate::window::UsageWindow;
+use human_text::{at_minute, at_second, span};
 
 /// A namespace that can be evaluated: its optional values are known.
 pub(super) struct Judged<'a> {
@@ -237,8 +238,8 @@ fn change_took_effect(snapshot: &Snapshot, window: &UsageWindow) -> Result<(), V
             ReasonCode::WaitingForEffect,
             format!(
                 "latest metrics ({}) predate the last change, which took effect at {}; waiting for newer data",
-                clock_time(window.newest().minute),
-                clock_time(effect)
+                at_second(window.newest().minute),
+                at_second(effect)
             ),
         )),
         Some(_) | None => Ok(()),
@@ -264,8 +265,4 @@ fn limits_known(snapshot: &Snapshot) -> Result<PerLimit<Rate>, Verdict> {
             unknown.join(" and ")
         ),
     ))
-}
-
-fn clock_time(time: Timestamp) -> impl std::fmt::Display {
-    time.strftime("%H:%M:%S")
 }

@@ -1,15 +1,11 @@
 //! Phrases that reason sentences of several checks share.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use crate::limit::{LimitKind, PerLimit};
 use crate::rate::Rate;
 use crate::snapshot::{Snapshot, UsageGap};
-
-/// Formats a timestamp to the minute, in UTC.
-pub(super) fn at_minute(time: Timestamp) -> impl std::fmt::Display {
-    time.strftime("%Y-%m-%d %H:%M UTC")
-}
+use human_text::span;
 
 /// Formats a duration in whole minutes.
 pub(super) fn minutes(duration: SignedDuration) -> String {
@@ -17,26 +13,6 @@ pub(super) fn minutes(duration: SignedDuration) -> String {
         return "less than a minute".to_owned();
     }
     span(SignedDuration::from_mins(duration.as_mins()))
-}
-
-/// Formats a duration as text, such as `9 min`, `6 min 30 s`, `4 h`.
-pub(super) fn span(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs().unsigned_abs();
-    let parts = [
-        (seconds / 3_600, "h"),
-        (seconds % 3_600 / 60, "min"),
-        (seconds % 60, "s"),
-    ];
-    let shown: Vec<String> = parts
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count} {unit}"))
-        .collect();
-    if shown.is_empty() {
-        "0 s".to_owned()
-    } else {
-        shown.join(" ")
-    }
 }
 
 /// Describes which part of the usage is unknown; `None` if all of it is known.

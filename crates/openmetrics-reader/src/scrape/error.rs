@@ -106,7 +106,7 @@ fn remedy(status: u16, message: &str, retry_at: Option<Timestamp>, retry_after: 
     let next = match (retry_at, retry_after) {
         (Some(at), _) => format!(
             "; the next attempt will be made at {}",
-            at.strftime("%H:%M:%S UTC")
+            at.strftime("%Y-%m-%d %H:%M:%S UTC")
         ),
         (None, Some(after)) => format!("; the next attempt will be made in {} s", after.as_secs()),
         (None, None) => String::new(),

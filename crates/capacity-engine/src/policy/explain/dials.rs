@@ -1,13 +1,12 @@
 //! Numeric inputs of a decision.
 
-use human_text::grouped;
+use human_text::{grouped, span};
 use jiff::{SignedDuration, Timestamp};
 
 use super::inputs::Inputs;
 use crate::capacity::{CapacityRequest, Trus};
 use crate::limit::LimitKind;
 use crate::policy::ThresholdSettings;
-use crate::policy::words::span;
 use crate::rate::Rate;
 use crate::snapshot::{CapacityInfo, ReportedUsage};
 use crate::usage::MinuteSample;

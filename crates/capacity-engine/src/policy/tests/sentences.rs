@@ -287,7 +287,7 @@ fn a_namespace_that_waits_for_its_own_change() {
     };
     assert_eq!(
         decided(&snapshot).reason,
-        "latest metrics (10:41:00) predate the last change, which took effect at 10:42:00; waiting for newer data"
+        "latest metrics (2026-11-20 10:41:00 UTC) predate the last change, which took effect at 2026-11-20 10:42:00 UTC; waiting for newer data"
     );
 }
 
