@@ -288,7 +288,7 @@ async fn finish_left(autopilot: &Autopilot) {
             }
         }
         Ok(Err(error)) => {
-            tracing::warn!(%error, "cannot record how changes ended that were left in progress")
+            tracing::warn!(%error, "cannot record how changes ended that were left in progress");
         }
         Err(_) => tracing::warn!("changes that were left in progress cannot be read in time"),
     }
