@@ -111,7 +111,7 @@ impl Started {
         })
         .await?;
         let client = stack::connect(&server).await?;
-        let temporary = tempfile::tempdir().context("cannot create a temporary folder for the ledger")?;
+        let temporary = tempfile::tempdir().context("cannot create a temporary folder")?;
         let ledger = flags
             .ledger
             .clone()

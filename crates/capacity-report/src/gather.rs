@@ -462,7 +462,7 @@ async fn nothing(ledger: &Ledger, account: &str, span: Span, query: &Query) -> R
     let holds = match (info.oldest_minute, info.newest_minute) {
         (Some(oldest), Some(newest)) => {
             format!(
-                "its minutes are from {} to {}",
+                "across all accounts, it has minutes from {} to {}",
                 at_minute(oldest),
                 at_minute(newest)
             )

@@ -12,8 +12,12 @@ pub(crate) fn table(text: &str) -> Result<Map<String, Value>, Wrong> {
         // The first line of the error is the position.
         let error = error.to_string();
         let first = error.lines().next().unwrap_or_default();
-        let place = first.split_once(" at ").map_or("this", |(_, place)| place);
-        format!("{place} is not valid TOML; write NAME = VALUE and put text in quotes").into()
+        let place = first.split_once(" at ").map(|(_, place)| format!(" at {place}"));
+        format!(
+            "invalid TOML{}: write NAME = VALUE, with text in quotes, every name once, and every quote and bracket closed",
+            place.unwrap_or_default()
+        )
+        .into()
     })
 }
 
@@ -24,9 +28,9 @@ mod tests {
     #[test]
     fn an_error_has_the_place_and_the_remedy_but_not_the_line() {
         let error = table("SLACK = hunter2").expect_err("no quotes").to_string();
-        assert!(error.starts_with("line 1, column "), "{error}");
+        assert!(error.starts_with("invalid TOML at line 1, column "), "{error}");
         assert!(
-            error.ends_with(" is not valid TOML; write NAME = VALUE and put text in quotes"),
+            error.contains("write NAME = VALUE, with text in quotes"),
             "{error}"
         );
         assert!(!error.contains("hunter2"), "{error}");

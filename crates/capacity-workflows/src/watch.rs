@@ -1,6 +1,6 @@
-//! What each worker does about the controller once a minute: it reads the status, asks a controller that an
-//! older release started to rotate into the event loop of this release, and terminates one whose history
-//! cannot be replayed.
+//! How each worker supervises the controller once a minute: it reads the status. If an older release started
+//! the controller, it asks it to switch to this release's event loop. If the controller's history repeatedly
+//! fails to replay, it terminates the controller.
 
 use std::convert::Infallible;
 use std::time::Duration;

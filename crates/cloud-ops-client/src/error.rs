@@ -36,7 +36,7 @@ pub enum ErrorKind {
         #[source]
         source: reqwest::Error,
     },
-    /// The service refused the call.
+    /// The service returned an error status, or the call was not sent because the service had asked for a pause.
     #[error("{0}")]
     Refused(Refusal),
     /// A successful response that does not come from this API.
@@ -63,7 +63,7 @@ pub enum ErrorKind {
     Contradiction(String),
 }
 
-/// The service's own explanation of a refusal.
+/// An error response: status, code, message and requested wait. The client fills it in for a call that it holds back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.

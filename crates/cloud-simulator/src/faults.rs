@@ -26,9 +26,9 @@ pub struct Faults {
     /// Routes of the Cloud Ops API, such as `POST /cloud/namespaces/{id}`, for which the key lacks
     /// permission.
     pub denied_routes: Vec<String>,
-    /// Fault of the metrics endpoint.
+    /// The fault to inject into the metrics endpoint.
     pub metrics: MetricsFault,
-    /// Fault of operations.
+    /// The fault to inject into operations.
     pub operations: OperationFault,
     /// A field of the spec, with its value, that the service changes with each update.
     pub changes_with_update: Option<(String, serde_json::Value)>,
@@ -45,7 +45,7 @@ pub struct Faults {
     /// A throttling family that no reader knows, without the common prefix, and the bare name of the
     /// namespace that it throttles.
     pub unknown_throttling: Option<(String, String)>,
-    /// Fault of billing reports.
+    /// The fault to inject into billing reports.
     pub billing: BillingFault,
 }
 

@@ -138,7 +138,7 @@ fn sentence(settings: &ConnectionSettings, refused: &RefusedCall) -> String {
         format!("a call from this worker ({})", refused.call)
     };
     format!(
-        "the Temporal service at {} refuses {what} with {}: the credential ({}) has expired, was revoked, or lacks access to the namespace `{}`. Replace it",
+        "the Temporal service at {} refuses {what} with {}: the credential ({}) has expired, was revoked, or lacks access to the namespace `{}`. Replace it, or grant it access",
         settings.address,
         refused.code,
         settings.credential.setting(),

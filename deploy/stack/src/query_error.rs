@@ -139,7 +139,7 @@ impl QueryError {
     pub fn remedy(&self) -> String {
         let name = self.server.process();
         match (&self.failure, self.server) {
-            (Failure::PasswordFile(_), _) => "restore that file from a backup".to_owned(),
+            (Failure::PasswordFile(_), _) => "if that file is missing, restore it from a backup; otherwise make it readable for this user".to_owned(),
             (Failure::Psql(_), _) => "run `apt-get install postgresql-client`, or put psql on PATH".to_owned(),
             (Failure::Password(_), Server::Postgres) => format!(
                 "the password in {} is not the one that the databases were created with: restore that file. If it is lost, run \

@@ -86,7 +86,7 @@ impl Mail {
 }
 
 fn transport(url: &SecretString) -> Result<AsyncSmtpTransport<Tokio1Executor>, &'static str> {
-    const FORM: &str = "SMTP_URL must have the form smtps://USER:PASSWORD@HOST or smtp://HOST?tls=required";
+    const FORM: &str = "SMTP_URL must be smtps://[USER:PASSWORD@]HOST, smtp://[USER:PASSWORD@]HOST?tls=required, or smtp://HOST for an unencrypted server without a password";
     let text = url.expose_secret();
     // Without the parser's message, which could quote the password.
     let parsed = url::Url::parse(text).map_err(|_| FORM)?;

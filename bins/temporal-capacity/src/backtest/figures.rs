@@ -99,7 +99,7 @@ impl Figures {
         }
         let title = match self.traces.as_slice() {
             [only] => format!("{}, per 30 days", only.name),
-            traces => format!("Mean of {} loads, per namespace and 30 days", traces.len()),
+            traces => format!("Mean of {} loads, per 30 days", traces.len()),
         };
         let mut text = format!("{title}\n{}", tables::lines_of_figures(&table, terminal));
         if self.traces.len() > 1 {

@@ -258,7 +258,7 @@ impl Reading {
         }
         for span in &notes.partial {
             tell(&format!(
-                "Prometheus reports a partial response for {} to {}; these minutes count as unknown",
+                "Prometheus returned only partial data for {} to {}; these minutes count as unknown",
                 at_minute(span.from),
                 at_minute(span.to)
             ));

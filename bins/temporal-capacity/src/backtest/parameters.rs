@@ -1,5 +1,4 @@
-//! `--policy-param NAME=VALUE` and `--delay-value`: parameters of `break-even` and their permitted
-//! ranges.
+//! Parses `--policy-param NAME=VALUE` and `--delay-value` into the parameters of `break-even`.
 
 use anyhow::Context;
 use capacity_engine::break_even::Parameters;

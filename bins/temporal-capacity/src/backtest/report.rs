@@ -106,12 +106,7 @@ fn overview(body: &mut String, run: &Run, figures: &Figures) -> std::fmt::Result
         "Changes",
     ];
     if loads > 1 {
-        table(
-            body,
-            &format!("{caption}, per namespace and 30 days"),
-            &header,
-            &rows,
-        )?;
+        table(body, &format!("{caption}, per 30 days"), &header, &rows)?;
     }
     Ok(())
 }
@@ -137,12 +132,7 @@ fn swept(body: &mut String, sweep: &Sweep) -> std::fmt::Result {
         // Any policy but break-even: its row would be highlighted.
         .map(|point| (Contender::OnDemand, point.cells()))
         .collect();
-    table(
-        body,
-        "Mean total $ per namespace and 30 days",
-        &Sweep::HEADER,
-        &rows,
-    )
+    table(body, "Mean total $ per 30 days", &Sweep::HEADER, &rows)
 }
 
 fn section(

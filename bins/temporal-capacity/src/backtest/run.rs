@@ -1,4 +1,4 @@
-//! Loads, and the parameters that all runs share.
+//! One run of `backtest`: its loads, and the parameters that apply to all of them.
 
 use capacity_backtest::{Cadence, Settings, Trace};
 use capacity_engine::{ActionPrice, PricePerMillion, break_even::Parameters};

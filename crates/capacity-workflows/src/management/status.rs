@@ -68,6 +68,7 @@ impl Status {
         let what = match (&self.paused, self.phase) {
             (Some(why), _) => format!("paused ({why}): evaluations run but change nothing"),
             (None, ControllerPhase::Evaluating) => format!("evaluating, number {}", self.evaluations + 1),
+            (None, ControllerPhase::Draining) => "passing its state to the next run".to_owned(),
             (None, _) => "waiting for the next trigger".to_owned(),
         };
         self.summary = match last {

@@ -21,7 +21,7 @@ const LONG_POLL_SECONDS: i64 = 90;
 /// A backlog older than this is reported.
 const OLD_BACKLOG_SECONDS: i64 = 60;
 
-/// Queries the server for pollers and backlog.
+/// Queries the server for the pollers and backlog of the autopilot's task queue.
 pub(crate) async fn autopilot_queue(
     client: &Client,
     namespace: &str,

@@ -123,7 +123,7 @@ fn compatible(place: &Place, old: &Settings, new: &Settings) -> anyhow::Result<(
         .count();
     anyhow::ensure!(
         running == 0 || old.network == new.network,
-        "network.loopback has changed from {} to {}, and {running} processes are running: run `down` first",
+        "network.loopback has changed from {} to {} while processes are running ({running}): run `down` first",
         old.network.loopback,
         new.network.loopback
     );

@@ -23,7 +23,7 @@ pub enum SearchError {
     #[error("{0:#}")]
     Place(anyhow::Error),
     /// curl cannot be run.
-    #[error("cannot run curl: {0}; install it (`apt-get install curl`)")]
+    #[error("cannot run curl: {0}; if it is not installed, run `apt-get install curl`")]
     Curl(std::io::Error),
     /// There was no response in time.
     #[error("no response within {} s", BOUND.as_secs())]

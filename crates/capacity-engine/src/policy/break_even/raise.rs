@@ -227,7 +227,7 @@ impl Burst<'_> {
 
 /// The hours that a replay is billed for.
 struct Billed {
-    /// First minute after the hour.
+    /// The end of the billed hour (exclusive), as a minute number.
     end: i64,
     used: i64,
     highest: u32,

@@ -152,15 +152,16 @@ impl Outcome {
             }
             (_, Some((busy, hours))) if busy > 0 => format!(
                 "{busy} of {hours} hours this soon after a busy hour were busy too; expected cost {}, on-demand {}",
-                cost(self.dearest_wish()),
+                cost(self.quoted_option()),
                 cost(0)
             ),
             _ => quiet,
         }
     }
 
-    /// Returns the cheapest option of the comparison: the planned one, if it has not been carried out yet.
-    fn dearest_wish(&self) -> u32 {
+    /// Returns the option whose cost the reason quotes: the cheapest one compared if a scale-up was put off,
+    /// otherwise the chosen one.
+    fn quoted_option(&self) -> u32 {
         if self.rule != Rule::Later {
             return self.option;
         }
