@@ -127,7 +127,7 @@ fn nothing_is_released_based_on_one_minute_unless_configured() {
         ),
         "{text}"
     );
-    assert!(text.contains("54.00 (not 0.00)"), "{text}");
+    assert!(text.contains("$54.00 (not $0.00)"), "{text}");
     for way in [
         "would save up to $54.00/h",
         "--observe 1h",

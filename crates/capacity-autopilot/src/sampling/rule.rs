@@ -23,6 +23,8 @@ pub(super) const AHEAD: [(SignedDuration, u32); 2] = [
     (SignedDuration::from_mins(5), 1),
     (SignedDuration::from_mins(15), 3),
 ];
+/// The longest interval that spreading causes: throttling has to be noticed, even if only a few requests are left.
+const LONGEST_SPREAD: SignedDuration = SignedDuration::from_mins(5);
 
 /// The families and namespaces that are sampled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +78,8 @@ impl SamplingRule {
         let usable = available.saturating_sub(left).max(self.requests).max(1);
         let seconds = ahead.as_secs().unsigned_abs();
         let apart = (seconds * u64::from(self.requests)).div_ceil(u64::from(usable));
-        SignedDuration::from_secs(i64::try_from(apart).unwrap_or(i64::MAX)).max(self.every)
+        let apart = SignedDuration::from_secs(i64::try_from(apart).unwrap_or(i64::MAX));
+        apart.min(LONGEST_SPREAD).max(self.every)
     }
 
     pub(super) fn detail(self) -> Detail {
@@ -154,7 +157,7 @@ mod tests {
     #[case::nothing_else_was_read(55, 70)]
     #[case::an_hourly_evaluation(16, 70)]
     #[case::others_used_a_quarter(9, 150)]
-    #[case::used_up(0, 900)]
+    #[case::used_up(0, 300)]
     fn what_is_left_is_spread(#[case] available: u32, #[case] seconds: i64) {
         let rule = rule_for(1, 1, 1, 55);
         let [_, (ahead, left)] = AHEAD;
