@@ -128,7 +128,7 @@ mod tests {
             error
                 .expect("no URL")
                 .to_string()
-                .starts_with("SMTP_URL must have the form")
+                .starts_with("SMTP_URL must be smtps:")
         );
         for url in [
             "smtps://ann:s3cret@mail.example.com",
