@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::marker::PhantomData;
 
 use capacity_engine::{Capacity, NamespaceId, PolicyState};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::metrics::{AccountMetrics, Recalled};
 
@@ -35,6 +35,15 @@ impl<'a> AccountLedger<'a> {
     }
 
     pub(crate) async fn claim(&mut self, _: u32, _: u32, _: Timestamp) -> Option<Timestamp> {
+        None
+    }
+
+    pub(crate) async fn requests_available(
+        &mut self,
+        _: SignedDuration,
+        _: u32,
+        _: Timestamp,
+    ) -> Option<u32> {
         None
     }
 
