@@ -258,6 +258,10 @@ impl Apply<'_> {
         let user = user.unwrap_or_else(|| "unknown user".to_owned());
         let by = format!("{user}@{} (CLI)", gethostname::gethostname().display());
         let changes = plan.changes.as_deref().unwrap_or_default();
+        if !changes.is_empty() {
+            // The ledger may be back, and what was changed must be recorded.
+            ledger.retry_now().await;
+        }
         let recorded = async {
             record_evaluation(ledger, plan, self.settings.dry_run, &by).await?;
             if let Some(evaluation) = evaluation {

@@ -46,7 +46,9 @@ pub(crate) struct CapacityActivities {
 }
 
 /// Time that a late attempt waits for the controller at least.
-const LEAST_WAIT: Duration = Duration::from_secs(10);
+const LEAST_WAIT: Duration = Duration::from_secs(30);
+/// The attempt from which on a refusal is final.
+const MOST_REFUSALS: u32 = 3;
 
 #[activities]
 impl CapacityActivities {
@@ -334,7 +336,10 @@ impl CapacityActivities {
             // A refusal is worth another attempt: a closing run, too many updates in flight, or a worker
             // that starts.
             Err(error @ AskError::Refused(_)) => {
-                return Err(failed(failure::NO_ANSWER, false, error.to_string()));
+                // Only workers that die may use up all attempts. A refusal that lasts must be announced before
+                // the run's timeout.
+                let is_final = info.attempt >= MOST_REFUSALS;
+                return Err(failed(failure::NO_ANSWER, is_final, error.to_string()));
             }
             Err(error @ AskError::NoAnswer(_)) => error,
         };

@@ -77,6 +77,21 @@ pub(super) struct ShownFlip {
     pub(super) becomes: PlannedDecision,
 }
 
+/// Returns a number without the thousands separators that people see.
+fn ungrouped(shown: &str) -> String {
+    let is_digit = |character: Option<char>| character.is_some_and(|character| character.is_ascii_digit());
+    let mut plain = String::with_capacity(shown.len());
+    let mut characters = shown.chars().peekable();
+    while let Some(character) = characters.next() {
+        let is_separator =
+            character == ',' && is_digit(plain.chars().last()) && is_digit(characters.peek().copied());
+        if !is_separator {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
 impl From<&Flip> for ShownFlip {
     fn from(flip: &Flip) -> Self {
         Self {
@@ -94,8 +109,8 @@ impl ShownFlip {
         json!({
             "input": self.input,
             "kind": if self.is_observed { "observed" } else { "setting" },
-            "from": self.from,
-            "to": self.to,
+            "from": ungrouped(&self.from),
+            "to": ungrouped(&self.to),
             "becomes": decision_json(&self.becomes),
         })
     }
@@ -514,4 +529,15 @@ fn seen_json(inputs: &Inputs) -> Value {
 fn per_second(rate: Rate) -> Value {
     let value = Decimal::from(rate.micros_per_second()) / Decimal::from(1_000_000);
     value.to_f64().map_or(Value::Null, Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ungrouped;
+
+    #[test]
+    fn numbers_in_json_have_no_separators() {
+        assert_eq!(ungrouped("1,080,000.250"), "1080000.250");
+        assert_eq!(ungrouped("1,000 of 60, then 2"), "1000 of 60, then 2");
+    }
 }

@@ -13,7 +13,7 @@ use capacity_engine::explain::nearest;
 use capacity_engine::pricing::in_dollars;
 use capacity_engine::{Capacity, PricePerMillion};
 use capacity_settings::Needs;
-use human_text::{at_minute, counted, grouped};
+use human_text::{counted, grouped};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -139,7 +139,8 @@ fn minute_of(at: &str, trace: &Trace) -> anyhow::Result<i64> {
 }
 
 fn time_of(minute: i64) -> String {
-    Timestamp::from_second(minute * 60).map_or_else(|_| minute.to_string(), at_minute)
+    // RFC 3339: it is part of the JSON document, and `--at` accepts it.
+    Timestamp::from_second(minute * 60).map_or_else(|_| minute.to_string(), |time| time.to_string())
 }
 
 fn told(evaluated: &Evaluated, outcome: &Outcome, price: PricePerMillion) -> PlannedDecision {

@@ -65,6 +65,12 @@ impl LedgerHandle {
         self.call_within(PATIENCE, call).await
     }
 
+    /// Lets the next call reach the ledger, although an earlier one failed less than half a minute ago. For
+    /// what must not be lost, such as the record of a change.
+    pub async fn retry_now(&self) {
+        *self.failed.lock().await = None;
+    }
+
     /// Like [`LedgerHandle::call`], for a call that may take longer.
     ///
     /// # Errors
